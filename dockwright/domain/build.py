@@ -1,0 +1,89 @@
+"""A build: what was asked, what its past was, and the states that it passes through."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from dockwright.domain.source import Source
+
+StageName = Literal["fetch", "generate", "plan", "build", "test", "scan", "push", "deploy", "verify"]
+STAGE_NAMES: tuple[StageName, ...] = (
+    "fetch",
+    "generate",
+    "plan",
+    "build",
+    "test",
+    "scan",
+    "push",
+    "deploy",
+    "verify",
+)
+
+Profile = Literal["dev", "prod"]
+StageState = Literal["pending", "running", "done", "skipped", "failed"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildRequest:
+    """Everything that the user asked of one build, resolved once and then only read."""
+
+    build_id: int
+    client: str
+    project: str
+    """Slug of the project: image names and labels carry it."""
+    project_id: int
+    name: str
+    """The project's name as its user wrote it; a template sees it."""
+    description: str
+    source: Source
+    profile: Profile = "prod"
+    service: str | None = None
+    dockerfile: str | None = None
+    target: str | None = None
+    tag: str | None = None
+    args: Mapping[str, str] = field(default_factory=dict)
+    secrets: tuple[str, ...] = ()
+    """`id=…,src=…` as buildx takes it."""
+    env: Mapping[str, str] = field(default_factory=dict)
+    """Run-time environment for the release."""
+    port: int | None = None
+    """The edge's port that was asked for."""
+    no_cache: bool = False
+    deploy: bool = True
+    until: StageName | None = None
+    """The last stage to run."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuiltImage:
+    """An image that an earlier build of the project left, by its manifest."""
+
+    manifest_digest: str
+    digest: str
+    name: str
+    profile: Profile
+    build_date: str
+    """What BUILD_DATE was when it was built: prod keeps it while the content stays."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class History:
+    """What the stages must know of the past, handed to them by the runner."""
+
+    images: tuple[BuiltImage, ...] = ()
+    """Newest first, of this project and service."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageResult:
+    stage: StageName
+    status: StageState
+    seconds: float
+    reason: str | None = None
+    """Why it was skipped."""
+
+    def as_dict(self) -> dict[str, Any]:
+        shown: dict[str, Any] = {"stage": self.stage, "status": self.status, "seconds": round(self.seconds, 3)}
+        return {**shown, "reason": self.reason} if self.reason else shown

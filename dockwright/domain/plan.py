@@ -1,0 +1,109 @@
+"""What will be built, decided before anything is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputFile:
+    """A file of the context that a step takes in."""
+
+    path: str
+    """As the context has it, with "/" between its parts."""
+    mode: int
+    """`st_mode`: type and permission bits."""
+    digest: str
+    """SHA-256 in hexadecimal, of the content of a file or of the target of a link; empty for a folder."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CopyMapping:
+    """One file of the source and where a COPY puts it in the image."""
+
+    source: str
+    destination: str
+    """Absolute path in the image."""
+    mode: int
+    digest: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputStep:
+    """One instruction and everything that decides its result."""
+
+    index: int
+    """Place among the steps that the final target needs, from 0."""
+    target: str
+    """Name of the build target it belongs to, or its number as text."""
+    number: str
+    """As BuildKit counts it: "3/7" of its target."""
+    line: int
+    """First line in the Dockerfile, from 1."""
+    instruction: str
+    """In capitals: FROM, RUN, COPY …"""
+    text: str
+    """The instruction as BuildKit shows it, with heredocs, before variables are put in."""
+    resolved: str
+    """The same with the variables in scope put in, where the instruction takes them."""
+    args: Mapping[str, str] = field(default_factory=dict)
+    """Build arguments in the environment of a RUN, by name."""
+    base: str | None = None
+    """For a FROM of an image: the image's digest."""
+    depends_on: tuple[str, ...] = ()
+    """Build targets or images that it copies or mounts from."""
+    files: tuple[InputFile, ...] = ()
+    """Files of the context that it takes in, sorted by path."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputManifest:
+    platform: str
+    target: str | None
+    steps: tuple[InputStep, ...]
+    digest: str
+    """SHA-256 in hexadecimal of all the above in canonical JSON: equal inputs, equal digest."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServicePlan:
+    """How one image will be built, and from what."""
+
+    service: str
+    context: Path
+    """The folder that is sent, under a base name that is this project's own (docs/design: the source's bytes)."""
+    dockerfile: Path
+    target: str | None
+    args: Mapping[str, str]
+    """Build arguments that are passed; GIT_COMMIT and the like only where the Dockerfile declares them."""
+    secrets: tuple[str, ...]
+    """`id=…,src=…` as buildx takes it: paths and names, never values."""
+    tags: tuple[str, ...]
+    labels: Mapping[str, str]
+    substitutes: Mapping[str, str]
+    """Image named in the Dockerfile → image on the engine that stands for it."""
+    manifest_digest: str
+    manifest: InputManifest | None
+    """None where the quick path knew the digest already: then nothing will be built."""
+    context_files: int
+    context_bytes: int
+    reuse: str | None
+    """Digest of the image that has this manifest already and is still there."""
+    no_cache: bool = False
+    pull: bool = False
+    notes: tuple[str, ...] = ()
+    """What a person should know of the decisions taken: substitutes used, `# syntax=` left out."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    services: tuple[ServicePlan, ...]
+
+
+def manifest_to_json(manifest: InputManifest) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return asdict(manifest)

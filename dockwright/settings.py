@@ -1,0 +1,145 @@
+"""Settings from the environment and from `.env.build`, read once at the start and then only passed.
+
+Relative folders lie below `DOCKWRIGHT_HOME`, so that a build leaves nothing in the folder it is started in.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dockwright.errors import InvalidSetting
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    home: Path
+    workspace_dir: Path
+    template_dir: Path
+    storage_path: Path
+    database_url: str
+    timeout_seconds: int
+    disk_min_free: int
+    """In bytes."""
+    network_name: str
+    edge_bind: str
+    image_substitutes: str | None
+    """`python:*=localhost/base/python:3.11-slim,…`; none to use the base images that `dockwright base` made."""
+    ca_bundle: Path | None
+
+    @property
+    def database_file(self) -> Path | None:
+        """The SQLite file, where the database is one."""
+        prefix = "sqlite:///"
+        return Path(self.database_url.removeprefix(prefix)) if self.database_url.startswith(prefix) else None
+
+
+def default_home(environ: Mapping[str, str]) -> Path:
+    base = environ.get("XDG_DATA_HOME") or str(Path(environ.get("HOME", "~")).expanduser() / ".local" / "share")
+    return Path(environ.get("DOCKWRIGHT_HOME") or Path(base) / "dockwright").absolute()
+
+
+def load(environ: Mapping[str, str] | None = None, env_file: Path = Path(".env.build")) -> Settings:
+    """Raises `InvalidSetting` naming the setting, and what it may be."""
+    environ = os.environ if environ is None else environ
+    read = _Reader({**_env_file(env_file), **environ})
+    home = default_home(read.values)
+    return Settings(
+        home=home,
+        workspace_dir=home / read("BUILD_WORKSPACE_DIR", "generated-bots", str),
+        template_dir=home / read("BUILD_TEMPLATE_DIR", "build-templates", str),
+        storage_path=home / read("BUILD_STORAGE_PATH", "artifacts", str),
+        database_url=read("DATABASE_URL", f"sqlite:///{home / 'dockwright.db'}", _sqlite_url),
+        timeout_seconds=read("BUILD_TIMEOUT_SECONDS", "1800", _positive),
+        disk_min_free=read("BUILD_DISK_MIN_FREE", "1GB", _size),
+        network_name=read("DOCKER_NETWORK_NAME", "dockwright", str),
+        edge_bind=read("EDGE_BIND", "127.0.0.1", str),
+        image_substitutes=read("IMAGE_SUBSTITUTES", None, str),
+        ca_bundle=read("CA_BUNDLE", None, _existing_file),
+    )
+
+
+KNOWN = frozenset(
+    {
+        "BUILD_WORKSPACE_DIR",
+        "BUILD_TEMPLATE_DIR",
+        "BUILD_STORAGE_PATH",
+        "BUILD_TIMEOUT_SECONDS",
+        "BUILD_DISK_MIN_FREE",
+        "DATABASE_URL",
+        "DOCKER_NETWORK_NAME",
+        "EDGE_BIND",
+        "IMAGE_SUBSTITUTES",
+        "CA_BUNDLE",
+        "DOCKWRIGHT_HOME",
+    }
+)
+
+
+def _env_file(path: Path) -> dict[str, str]:
+    """`NAME=value` lines; `#` starts a comment line. An unknown name is an error: in a file of ours it is a typo."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return {}
+    values = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        name, equals, value = line.partition("=")
+        name = name.strip()
+        if not equals or name not in KNOWN:
+            raise InvalidSetting(
+                f"{path}, line {number}: there is no setting {name!r}", remedy="See docs/settings.md for their names"
+            )
+        values[name] = value.strip().strip("\"'")
+    return values
+
+
+class _Reader:
+    def __init__(self, values: dict[str, str]) -> None:
+        self.values = values
+
+    def __call__(self, name: str, default: str | None, convert: Callable[[str], Any]) -> Any:
+        text = self.values.get(name) or default
+        if text is None:
+            return None
+        try:
+            return convert(text)
+        except ValueError as error:
+            raise InvalidSetting(f"{name}={text!r}: {error}", remedy=f"Correct {name}, or leave it out") from error
+
+
+def _positive(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise ValueError("must be a whole number above 0")
+    return int(text)
+
+
+def _size(text: str) -> int:
+    """`500MB`, `2GB` or a number of bytes; decimal units, as Docker prints them."""
+    units = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "B": 1}
+    number, factor = text.strip().upper(), 1
+    for unit, value in units.items():
+        if number.endswith(unit):
+            number, factor = number.removesuffix(unit), value
+            break
+    if not number.strip().isdigit():
+        raise ValueError("must be a size like 500MB or 2GB")
+    return int(number) * factor
+
+
+def _sqlite_url(text: str) -> str:
+    if not text.startswith("sqlite:///"):
+        raise ValueError("must be sqlite:///FILE")
+    return text
+
+
+def _existing_file(text: str) -> Path:
+    path = Path(text).absolute()
+    if not path.is_file():
+        raise ValueError("there is no such file")
+    return path
