@@ -1,0 +1,42 @@
+"""How large a source may be, and that nothing in it leads out of it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from dockwright.errors import SourceTooLarge, UnsafeSource
+
+MAX_FILES = 500_000
+MAX_BYTES = 20 * 10**9
+
+
+def check_size(files: int, size: int, what: str) -> None:
+    if files > MAX_FILES or size > MAX_BYTES:
+        raise SourceTooLarge(
+            f"{what} holds {files:,} files of {size / 1e9:.1f} GB; at most {MAX_FILES:,} and {MAX_BYTES / 1e9:.0f} GB are taken",
+            remedy="Leave out what the image does not need with a .dockerignore: dockwright context shows the largest folders",
+        )
+
+
+def check_links(root: Path, links: Iterable[str]) -> None:
+    """`links`: paths of symbolic links below `root`. One whose target lies outside is refused."""
+    for link in links:
+        target = os.readlink(root / link)
+        landed = os.path.normpath(os.path.join(os.path.dirname(link), target))  # noqa: PTH118, PTH120 - purely lexical
+        if target.startswith("/") or landed == ".." or landed.startswith("../"):
+            raise UnsafeSource(
+                f"The link {link} leads out of the source, to {target}",
+                remedy="Replace it with what it points at, or name it in .dockerignore",
+            )
+
+
+def inside(root: Path, folder: str) -> Path:
+    """The folder below `root` that the user named. Raises `UnsafeSource` for one that is not there or not below it."""
+    path = (root / folder).resolve()
+    if not path.is_relative_to(root.resolve()):
+        raise UnsafeSource(f"The folder {folder} lies outside the source", remedy="Name a folder below the repository's root")
+    if not path.is_dir():
+        raise UnsafeSource(f"The source has no folder {folder}", remedy="Check the spelling, and the ref it should be in")
+    return path

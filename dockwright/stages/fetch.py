@@ -1,0 +1,53 @@
+"""fetch: SourceRef → Tree. Where the files come from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dockwright.domain.source import FolderSource, GitSource, Source, TemplateSource, Tree
+from dockwright.errors import PathNotFound
+from dockwright.stages.context import StageContext
+
+
+def fetch(ctx: StageContext, source: Source) -> Tree:
+    match source:
+        case FolderSource():
+            return _folder(ctx, source)
+        case GitSource():
+            return _git(ctx, source)
+        case TemplateSource():
+            return _template(ctx, source)
+
+
+def _folder(ctx: StageContext, source: FolderSource) -> Tree:
+    from dockwright.sources import git
+
+    root = Path(source.path)
+    if not root.is_dir():
+        raise PathNotFound(f"The folder {root} is not there any more", remedy="Give the folder where the code is now")
+    revision = git.head_of(root)
+    ctx.log(f"{root}" + (f" at commit {revision[:12]}" if revision else ""))
+    return Tree(root=root, source=source, revision=revision, is_in_place=True)
+
+
+def _git(ctx: StageContext, source: GitSource) -> Tree:
+    from dockwright.sources import bounds, git
+
+    folder = ctx.make_workspace("checkout")
+    commit, at = git.fetch(source, folder, ctx.cancel)
+    ctx.log(f"{source.ref or 'HEAD'} is commit {commit}")
+    return Tree(
+        root=bounds.inside(folder, source.subdir) if source.subdir else folder,
+        source=source,
+        revision=commit,
+        committed_at=at,
+        version=source.ref,
+    )
+
+
+def _template(ctx: StageContext, source: TemplateSource) -> Tree:
+    from dockwright.sources.template import load_template
+
+    template = load_template(source.template, ctx.settings)
+    ctx.log(f"Template {template.name}")
+    return Tree(root=template.root, source=source)
