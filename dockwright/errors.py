@@ -240,3 +240,22 @@ class EngineError(BuildError):
 
     code = "engine_error"
     http_status = 502
+
+
+def by_code(document: dict[str, Any]) -> DockwrightError:
+    """The error that `as_dict` wrote down: its class by its code, a plain `DockwrightError` for one from elsewhere."""
+    classes = {cls.code: cls for cls in _all_classes(DockwrightError)}
+    error = classes.get(document["code"], DockwrightError)(
+        document["message"],
+        remedy=document["remedy"],
+        stage=document["stage"],
+        step=document["step"],
+        step_exit_code=document["exit_code"],
+        last_lines=document["last_lines"],
+    )
+    error.code = document["code"]
+    return error
+
+
+def _all_classes(cls: type[DockwrightError]) -> list[type[DockwrightError]]:
+    return [cls, *(below for sub in cls.__subclasses__() for below in _all_classes(sub))]

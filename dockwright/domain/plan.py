@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +93,11 @@ class ServicePlan:
     """Digest of the image that has this manifest already and is still there."""
     no_cache: bool = False
     pull: bool = False
+    build_date: str = ""
+    """What BUILD_DATE is for this build, whether the Dockerfile asks for it or not."""
+    dockerfile_text: str = ""
+    is_unchanged: Callable[[], bool] = lambda: True
+    """Whether the context is still as it was when it was planned."""
     notes: tuple[str, ...] = ()
     """What a person should know of the decisions taken: substitutes used, `# syntax=` left out."""
 
@@ -102,8 +106,3 @@ class ServicePlan:
 class Plan:
     services: tuple[ServicePlan, ...]
 
-
-def manifest_to_json(manifest: InputManifest) -> dict[str, Any]:
-    from dataclasses import asdict
-
-    return asdict(manifest)

@@ -1,0 +1,80 @@
+"""Builds and their logs."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Annotated
+
+import typer
+
+from dockwright.cli.output import Json, print_json, say, seconds, table
+
+
+def builds(
+    limit: Annotated[int, typer.Option(help="How many, the newest first.", min=1, max=1000)] = 20,
+    as_json: Json = False,
+) -> None:
+    """List the newest builds.
+
+    Example: dockwright builds --limit 5
+    """
+    from dockwright import settings
+    from dockwright.services import builds as service
+    from dockwright.services.state import State
+
+    rows = service.listing(State(settings.load()), limit)
+    if as_json:
+        print_json(rows)
+    elif not rows:
+        say("There are no builds yet. Start one with: dockwright build PATH")
+    else:
+        table(
+            ("BUILD", "PROJECT", "STATUS", "PROFILE", "COMMIT", "STARTED", "TOOK", "WHAT CAME OF IT"),
+            (
+                (
+                    one["id"],
+                    one["project"],
+                    one["status"],
+                    one["profile"],
+                    (one["revision"] or "")[:12],
+                    one["created_at"].strftime("%Y-%m-%d %H:%M"),
+                    "" if one["seconds"] is None else seconds(one["seconds"]),
+                    one["error"] or one["deployment_url"] or one["image_name"] or "",
+                )
+                for one in rows
+            ),
+        )
+
+
+def logs(
+    build: Annotated[int, typer.Argument(metavar="BUILD", help="The build's number.")],
+    follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on until the build has ended.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show what a build said; with --json every event, a JSON document a line.
+
+    Example: dockwright logs 12
+    """
+    import sys
+
+    from dockwright import settings
+    from dockwright.cli.plain import Plain
+    from dockwright.domain.events import Event
+    from dockwright.services import builds as service
+    from dockwright.services.state import State
+
+    state = State(settings.load())
+    show, seen = Plain(sys.stdout), 0
+    while True:
+        is_finished = service.is_finished(state, build)
+        for event in service.events(state, build, after=seen):
+            seen = event["seq"]
+            if as_json:
+                sys.stdout.write(json.dumps(event, ensure_ascii=False) + "\n")
+            else:
+                fields = {name: event[name] for name in Event._fields if name != "at"}
+                show(Event(at=0.0, **fields))
+        if is_finished or not follow:
+            return
+        time.sleep(0.3)

@@ -1,0 +1,85 @@
+"""Images that builds have left."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from dockwright.cli.output import Json, print_json, say, size, table
+
+image = typer.Typer(help="Show or remove one image.", no_args_is_help=True, rich_markup_mode=None)
+Name = Annotated[str, typer.Argument(metavar="ID", help="Its number or name:tag, as `dockwright images` shows it.")]
+
+
+def _state() -> Any:
+    from dockwright import settings
+    from dockwright.services.state import State
+
+    return State(settings.load())
+
+
+def images(as_json: Json = False) -> None:
+    """List the images that builds have left, the newest first.
+
+    Example: dockwright images
+    """
+    from dockwright.services import images as service
+
+    rows = service.listing(_state())
+    if as_json:
+        print_json(rows)
+    elif not rows:
+        say("There are no images yet. Build one with: dockwright build PATH")
+    else:
+        table(
+            ("ID", "IMAGE", "PROJECT", "STATUS", "SIZE", "BUILT", "DIGEST"),
+            (
+                (
+                    one["id"],
+                    f"{one['name']}:{one['tag']}",
+                    one["project"],
+                    one["build_status"],
+                    size(one["size"]),
+                    one["built_at"].strftime("%Y-%m-%d %H:%M") if one["built_at"] else "",
+                    (one["digest"] or "").removeprefix("sha256:")[:12],
+                )
+                for one in rows
+            ),
+        )
+
+
+@image.command()
+def show(image_id: Name, as_json: Json = False) -> None:
+    """Show one image: what it is made of, and who needs it.
+
+    Example: dockwright image show 3
+    """
+    from dockwright.services import images as service
+
+    found = service.show(_state(), image_id)
+    if as_json:
+        print_json(found)
+        return
+    for name, value in found.items():
+        if name == "labels":
+            for label, text in sorted(value.items()):
+                say(f"{'label':18}{label}={text}")
+        else:
+            shown = size(value) if name == "size" else ", ".join(map(str, value)) if isinstance(value, list) else value
+            say(f"{name:18}{'' if shown is None else shown}")
+
+
+@image.command()
+def rm(image_id: Name, as_json: Json = False) -> None:
+    """Remove one image that no release needs.
+
+    Example: dockwright image rm 3
+    """
+    from dockwright.services import images as service
+
+    removed = service.remove(_state(), image_id)
+    if as_json:
+        print_json(removed)
+    else:
+        say(f"Removed {removed['name']}:{removed['tag']}")

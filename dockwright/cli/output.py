@@ -1,0 +1,73 @@
+"""How the commands speak: human text or JSON, the same words for sizes, times and errors everywhere."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Any
+
+import typer
+
+from dockwright.errors import DockwrightError
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
+
+
+def print_json(document: Any) -> None:
+    """One document on standard output, a line of its own when another program reads it."""
+    indent = 2 if sys.stdout.isatty() else None
+    sys.stdout.write(json.dumps(document, indent=indent, ensure_ascii=False, default=str) + "\n")
+
+
+def say(text: str = "") -> None:
+    """A line for a person; control characters that user text may hold do not reach the terminal."""
+    sys.stdout.write(printable(text) + "\n")
+
+
+def printable(text: str) -> str:
+    return "".join(char if char.isprintable() or char in "\n\t" else f"\\x{ord(char):02x}" for char in text)
+
+
+def show_error(error: DockwrightError, *, as_json: bool) -> None:
+    """The cause and the remedy, a line each, on standard error; as JSON also on standard output."""
+    if as_json:
+        print_json({"error": error.as_dict()})
+    for line in error.last_lines:
+        sys.stderr.write(f"  │ {printable(line)}\n")
+    sys.stderr.write(f"Error: {printable(error.message)}\n")
+    sys.stderr.write(f"What to do: {printable(error.remedy)}\n")
+
+
+def table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Columns as wide as their content, without frames: they can be cut and searched."""
+    lines = [tuple(headers), *(tuple("" if cell is None else printable(str(cell)) for cell in row) for row in rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(headers))]
+    for line in lines:
+        say("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def size(count: float) -> str:
+    """Decimal units, as Docker prints them."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
+
+
+def seconds(count: float) -> str:
+    if count < 60:
+        return f"{count:.1f} s" if count >= 0.95 else f"{count * 1000:.0f} ms"
+    return f"{int(count // 60)} min {int(count % 60)} s"
+
+
+def pairs(texts: Sequence[str], option: str) -> dict[str, str]:
+    """`K=V` options. Raises a usage error that names the option."""
+    values = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise typer.BadParameter(f"{text!r} is not of the form NAME=VALUE", param_hint=option)
+        values[name] = value
+    return values

@@ -1,0 +1,170 @@
+"""Products: what runs, and what is to run."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+
+from dockwright.cli.output import Json, pairs, print_json, say, seconds, table
+from dockwright.process import Cancel
+
+Name = Annotated[str, typer.Argument(metavar="PRODUCT", help="The product's slug, as `dockwright products` shows it.")]
+
+
+def _state() -> Any:
+    from dockwright import settings
+    from dockwright.services.state import State
+
+    return State(settings.load())
+
+
+def _cancel() -> Cancel:
+    cancel = Cancel()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: cancel.set())
+    return cancel
+
+
+def _show(product: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print_json(product)
+        return
+    where = f" at {product['url']}" if product["status"] == "running" else ""
+    say(f"{product['slug']} is {product['status']}{where} (release {product['release']})")
+
+
+def _said(as_json: bool) -> Callable[[str], None]:
+    return (lambda _: None) if as_json else say
+
+
+def products(as_json: Json = False) -> None:
+    """List the products and what really runs of each.
+
+    Example: dockwright products
+    """
+    from dockwright.services import products as service
+
+    rows = service.listing(_state())
+    if as_json:
+        print_json(rows)
+    elif not rows:
+        say("There are no products yet. A build that deploys makes one: dockwright build PATH")
+    else:
+        table(
+            ("PRODUCT", "STATUS", "RELEASE", "IMAGE", "INSTANCES", "ADDRESS"),
+            (
+                (
+                    one["slug"],
+                    one["status"],
+                    one["release"],
+                    one["image_name"],
+                    f"{len(one['instances'])}/{one['replicas']}",
+                    one["url"],
+                )
+                for one in rows
+            ),
+        )
+
+
+def deploy(
+    product: Name,
+    image: Annotated[str | None, typer.Option(help="Number or name:tag, as `dockwright images` shows it.")] = None,
+    env: Annotated[list[str] | None, typer.Option(help="Environment of the app.", metavar="K=V")] = None,
+    as_json: Json = False,
+) -> None:
+    """Put a new release live: another image, or the same one with another environment. Nothing is built.
+
+    Example: dockwright deploy support --env LOG_LEVEL=debug
+    """
+    from dockwright.services import products as service
+
+    values = pairs(env or (), "--env")
+    _show(service.deploy(_state(), product, _cancel(), _said(as_json), image=image, env=values), as_json)
+
+
+def start(product: Name, as_json: Json = False) -> None:
+    """Start the release that was live last.
+
+    Example: dockwright start support
+    """
+    from dockwright.services import products as service
+
+    _show(service.start(_state(), product, _cancel(), _said(as_json)), as_json)
+
+
+def stop(product: Name, as_json: Json = False) -> None:
+    """Stop a product. Its releases, environment and volumes stay.
+
+    Example: dockwright stop support
+    """
+    from dockwright.services import products as service
+
+    _show(service.stop(_state(), product, _said(as_json)), as_json)
+
+
+def scale(
+    product: Name,
+    replicas: Annotated[int, typer.Argument(metavar="N", help="How many instances share the traffic.", min=1)],
+    as_json: Json = False,
+) -> None:
+    """Run a product in so many instances.
+
+    Example: dockwright scale support 3
+    """
+    from dockwright.services import products as service
+
+    _show(service.scale(_state(), product, replicas, _cancel(), _said(as_json)), as_json)
+
+
+def releases(product: Name, as_json: Json = False) -> None:
+    """List a product's releases, the newest first.
+
+    Example: dockwright releases support
+    """
+    from dockwright.services import products as service
+
+    rows = service.release_listing(_state(), product)
+    if as_json:
+        print_json(rows)
+        return
+    table(
+        ("RELEASE", "", "IMAGE", "COMMIT", "CREATED", "HEALTHY AFTER", "FAILED REQUESTS"),
+        (
+            (
+                one["number"],
+                "live" if one["is_live"] else "",
+                one["image_name"],
+                (one["revision"] or "")[:12],
+                one["created_at"].strftime("%Y-%m-%d %H:%M"),
+                _healthy_after(one["deployments"]),
+                _last(one["deployments"], "failed_requests"),
+            )
+            for one in rows
+        ),
+    )
+
+
+def rollback(
+    product: Name,
+    to: Annotated[int | None, typer.Option(help="The release; the one before the present unless set.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Put an older release live again: its very image and environment, nothing is built.
+
+    Example: dockwright rollback support --to 3
+    """
+    from dockwright.services import products as service
+
+    _show(service.rollback(_state(), product, _cancel(), _said(as_json), to=to), as_json)
+
+
+def _last(deployments: list[dict[str, Any]], name: str) -> Any:
+    return deployments[-1][name] if deployments else None
+
+
+def _healthy_after(deployments: list[dict[str, Any]]) -> str:
+    took = _last(deployments, "seconds_to_healthy")
+    return "" if took is None else seconds(took)

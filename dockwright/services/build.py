@@ -1,0 +1,109 @@
+"""The use case `build`: what the user typed becomes one frozen request and one row, and the runner takes it from there."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from dockwright.db import journal
+from dockwright.domain.build import BuildRequest, Profile, StageName
+from dockwright.domain.source import GitSource, source_from_json
+from dockwright.services.state import State
+from dockwright.sources.detect import detect, looks_like_path, name_of, source_key
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildOptions:
+    """What a user may ask of one build beside what the project says."""
+
+    profile: Profile | None = None
+    service: str | None = None
+    tag: str | None = None
+    args: Mapping[str, str] = field(default_factory=dict)
+    secrets: tuple[str, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+    port: int | None = None
+    no_cache: bool = False
+    deploy: bool = True
+    until: StageName | None = None
+
+
+def claim_build(state: State, argument: str, options: BuildOptions) -> BuildRequest:
+    """Finds or makes the project, inserts the build as claimed by this process, and returns what it is to do."""
+    project = _project(state, argument)
+    settings = project["build"]
+    profile: Profile = options.profile or settings.get("profile") or "prod"
+    source = source_from_json(project["source"])
+    ref = source.ref if isinstance(source, GitSource) else None
+    build_id = journal.insert_claimed(
+        state.connection,
+        client_id=state.client_id,
+        project_id=project["id"],
+        profile=profile,
+        ref=ref,
+        # Secrets are named by their ids alone, and values of the environment may be secrets too.
+        options={
+            "args": dict(options.args),
+            "secrets": [secret_id(secret) for secret in options.secrets],
+            "env": sorted(options.env),
+            "tag": options.tag,
+            "port": options.port,
+            "no_cache": options.no_cache,
+            "deploy": options.deploy,
+            "until": options.until,
+        },
+        worker=worker_name(),
+    )
+    return BuildRequest(
+        build_id=build_id,
+        client=state.client,
+        project=project["slug"],
+        project_id=project["id"],
+        name=project["name"],
+        description=project["description"],
+        source=source,
+        profile=profile,
+        service=options.service,
+        dockerfile=settings.get("dockerfile"),
+        target=settings.get("target"),
+        tag=options.tag,
+        args={**settings.get("args", {}), **options.args},
+        secrets=options.secrets,
+        env=options.env,
+        port=options.port or project["deploy"].get("port"),
+        no_cache=options.no_cache,
+        deploy=options.deploy,
+        until=options.until,
+    )
+
+
+def _project(state: State, argument: str) -> dict[str, Any]:
+    if not looks_like_path(argument) and not os.path.isdir(argument):  # noqa: PTH112 - pathlib is slower to load
+        from dockwright.services import projects
+
+        return projects.find(state, argument)
+    source = detect(argument)
+    key = source_key(source)
+    found = journal.find_project(state.connection, state.client_id, key)
+    if found is None:
+        from dockwright.services import projects
+
+        projects.create_from_source(state, source, key, name_of(source))
+        found = journal.find_project(state.connection, state.client_id, key)
+        assert found is not None
+    if isinstance(source, GitSource):
+        # The project is the repository; the ref is this build's.
+        found["source"]["ref"] = source.ref
+    return found
+
+
+def secret_id(secret: str) -> str:
+    fields = dict(part.partition("=")[::2] for part in secret.split(","))
+    return fields.get("id", "")
+
+
+def worker_name() -> str:
+    return f"{socket.gethostname()}:{os.getpid()}"

@@ -1,0 +1,95 @@
+"""Built images: listed, shown, removed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from dockwright.db.tables import DockerImage, Product, Project, Release
+from dockwright.docker.engine import Engine
+from dockwright.errors import Conflict, NotFound
+from dockwright.services.state import State
+
+
+def listing(state: State) -> list[dict[str, Any]]:
+    """The client's images, newest first."""
+    with state.session() as session:
+        rows = session.execute(
+            select(DockerImage, Project.name)
+            .join(Project, Project.id == DockerImage.project_id)
+            .where(DockerImage.client_id == state.client_id)
+            .order_by(DockerImage.id.desc())
+        ).all()
+    return [as_dict(image, project) for image, project in rows]
+
+
+def as_dict(image: DockerImage, project: str) -> dict[str, Any]:
+    return {
+        "id": image.id,
+        "name": image.name,
+        "tag": image.tag,
+        "project": project,
+        "service": image.service,
+        "build_id": image.build_id,
+        "build_status": image.build_status,
+        "digest": image.digest,
+        "manifest_digest": image.manifest_digest,
+        "commit_sha": image.commit_sha,
+        "profile": image.profile,
+        "size": image.size,
+        "built_at": image.built_at,
+        "created_at": image.created_at,
+    }
+
+
+def show(state: State, name: str) -> dict[str, Any]:
+    """One image by number or name:tag, with its labels and whether the engine still has it."""
+    with state.session() as session:
+        image = _find(session, state, name)
+        project = session.get(Project, image.project_id)
+        used_by = session.scalars(
+            select(Product.slug)
+            .join(Release, Release.product_id == Product.id)
+            .where(Release.digest == image.digest)
+            .distinct()
+        ).all()
+    assert project is not None
+    found = Engine().image(image.digest or "")
+    return {
+        **as_dict(image, project.name),
+        **image.details,
+        "is_on_engine": found is not None,
+        "labels": ((found or {}).get("Config") or {}).get("Labels") or {},
+        "products": list(used_by),
+    }
+
+
+def remove(state: State, name: str) -> dict[str, Any]:
+    """Removes the image from the engine and its row. Raises `Conflict` while a release rests on it."""
+    with state.session() as session:
+        image = _find(session, state, name)
+        needed = session.scalar(select(Release.number).where(Release.digest == image.digest))
+        if needed is not None:
+            raise Conflict(
+                f"The image {image.name}:{image.tag} is needed by a release", remedy="Remove its product first"
+            )
+        engine = Engine()
+        if engine.image(f"{image.name}:{image.tag}") is not None:
+            engine.remove_image(f"{image.name}:{image.tag}")
+        session.delete(image)
+        return {"id": image.id, "name": image.name, "tag": image.tag}
+
+
+def _find(session: Session, state: State, name: str) -> DockerImage:
+    rows = select(DockerImage).where(DockerImage.client_id == state.client_id)
+    if name.isdigit():
+        rows = rows.where(DockerImage.id == int(name))
+    else:
+        base, _, tag = name.rpartition(":")
+        rows = rows.where(DockerImage.name == (base or name), DockerImage.tag == tag if base else True)
+    found = session.scalars(rows.order_by(DockerImage.id.desc())).first()
+    if found is None:
+        raise NotFound(f"There is no built image {name}", remedy="See: dockwright images")
+    return found

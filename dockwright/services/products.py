@@ -1,0 +1,333 @@
+"""Products: listed, started, stopped, scaled, given another release. Every change of what is live is one cut-over."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+from sqlalchemy import func, or_, select
+from sqlalchemy.orm import Session
+
+from dockwright.db import tables
+from dockwright.docker.engine import Engine
+from dockwright.domain.product import Instance, LiveState, Release
+from dockwright.errors import Conflict, DockwrightError, NotFound, VerificationFailed
+from dockwright.process import Cancel
+from dockwright.services import live, releases
+from dockwright.services.locks import ProductLock
+from dockwright.services.state import State
+from dockwright.targets.cutover import CutOver, Deployed
+from dockwright.targets.docker import DockerTarget
+from dockwright.targets.edge import Edge
+
+Say = Callable[[str], None]
+
+
+def find(state: State, name: str) -> tables.Product:
+    """A product by its slug, its name or its id. Raises `NotFound`, naming those there are."""
+    with state.session() as session:
+        matches = [tables.Product.slug == name.lower(), func.lower(tables.Product.name) == name.lower()]
+        if name.isdigit():
+            matches.append(tables.Product.id == int(name))
+        mine = select(tables.Product).where(tables.Product.client_id == state.client_id)
+        found = session.scalars(mine.where(or_(*matches)).order_by(tables.Product.id)).first()
+        if found is None:
+            slugs = session.scalars(select(tables.Product.slug).where(tables.Product.client_id == state.client_id)).all()
+            known = f"There are: {', '.join(slugs)}" if slugs else "A build that deploys makes one: dockwright build PATH"
+            raise NotFound(f'There is no product "{name}"', remedy=known)
+        return found
+
+
+def listing(state: State) -> list[dict[str, Any]]:
+    """Every product of the client with what really runs of it (CONTRACT, "Shapes")."""
+    with state.session() as session:
+        rows = session.scalars(
+            select(tables.Product).where(tables.Product.client_id == state.client_id).order_by(tables.Product.id)
+        ).all()
+    return [as_dict(state, row) for row in rows]
+
+
+def as_dict(state: State, row: tables.Product) -> dict[str, Any]:
+    found = live.live_state(state, row, project=None, env={})
+    edge = Edge(state.settings)
+    assert found.product is not None
+    return {
+        "id": row.id,
+        "name": row.name,
+        "slug": row.slug,
+        "port": row.port,
+        "replicas": row.replicas,
+        "image_name": row.image_name,
+        "release": row.release_number,
+        "status": _status(row, found, edge.is_running(found.product)),
+        "url": edge.url(found.product),
+        "instances": [
+            {"name": one.name, "container_id": one.container_id, "address": one.address, "port": one.port, "release": one.release}
+            for one in found.instances
+        ],
+    }
+
+
+def _status(row: tables.Product, found: LiveState, is_edge_running: bool) -> str:
+    """What is wanted is in the row; a product that should run and does not is unhealthy, not "running"."""
+    if row.status != "running":
+        return row.status
+    serving = [one for one in found.instances if one.release == row.release_number]
+    return "running" if is_edge_running and len(serving) >= row.replicas else "unhealthy"
+
+
+def deploy(
+    state: State, name: str, cancel: Cancel, say: Say, *, image: str | None = None, env: Mapping[str, str]
+) -> dict[str, Any]:
+    """A new release: of another image, or of the same digest with another environment."""
+
+    def choose(session: Session, row: tables.Product, number: int) -> Release:
+        base = _release_row(session, row, row.release_number) if row.release_number else None
+        chosen = _release_of_image(session, state, image, number) if image else None
+        if chosen is None:
+            if base is None:
+                raise Conflict(f'Product "{row.slug}" has never run', remedy="Name an image with --image")
+            chosen = live.release_from_row(base, number)
+        return replace(chosen, env={**row.env_vars, **env}, build_id=chosen.build_id)
+
+    return _cut_over(state, name, cancel, say, choose)
+
+
+def rollback(state: State, name: str, cancel: Cancel, say: Say, to: int | None = None) -> dict[str, Any]:
+    """An older release live again: no build, the very digest and environment that it had."""
+
+    def choose(session: Session, row: tables.Product, number: int) -> Release:
+        wanted = to or _release_before(session, row)
+        found = _release_row(session, row, wanted)
+        if wanted == row.release_number:
+            raise Conflict(
+                f'Release {wanted} of "{row.slug}" is live already', remedy=f"See: dockwright releases {row.slug}"
+            )
+        return live.release_from_row(found)
+
+    return _cut_over(state, name, cancel, say, choose, is_rollback=True)
+
+
+def start(state: State, name: str, cancel: Cancel, say: Say) -> dict[str, Any]:
+    """The release that was live last, again; a product that runs is left as it is."""
+    row = find(state, name)
+    current = as_dict(state, row)
+    if current["status"] == "running":
+        say(f"{row.slug} runs already")
+        return current
+    return _cut_over(state, name, cancel, say, _same_release)
+
+
+def scale(state: State, name: str, replicas: int, cancel: Cancel, say: Say) -> dict[str, Any]:
+    """Starts the instances that are missing and keeps the others, or drains those that are too many."""
+    return _cut_over(state, name, cancel, say, _same_release, replicas=replicas)
+
+
+def stop(state: State, name: str, say: Say) -> dict[str, Any]:
+    """Ends the edge and the instances; releases, environment and volumes stay."""
+    row = find(state, name)
+    with _locked(state, row, Cancel()):
+        found = live.live_state(state, row, project=None, env={})
+        assert found.product is not None
+        Edge(state.settings).stop(found.product)
+        target = DockerTarget(Engine(), state.settings)
+        for instance in target.instances(found.product):
+            target.stop(instance)
+            target.remove(instance.container_id)
+            say(f"Stopped {instance.name}")
+        with state.session() as session:
+            row = session.merge(row)
+            row.status = "stopped"
+    return as_dict(state, row)
+
+
+def _same_release(session: Session, row: tables.Product, number: int) -> Release:
+    if row.release_number is None:
+        raise Conflict(f'Product "{row.slug}" has no release that ran', remedy="Build it, or deploy an image to it")
+    return live.release_from_row(_release_row(session, row, row.release_number))
+
+
+def _cut_over(
+    state: State,
+    name: str,
+    cancel: Cancel,
+    say: Say,
+    choose: Callable[[Session, tables.Product, int], Release],
+    *,
+    replicas: int | None = None,
+    is_rollback: bool = False,
+) -> dict[str, Any]:
+    row = find(state, name)
+    with _locked(state, row, cancel):
+        row = find(state, name)
+        found = live.live_state(state, row, project=_project_slug(state, row), env={})
+        with state.session() as session:
+            release = choose(session, row, found.next_release)
+        if replicas is not None and found.product is not None:
+            found = replace(found, product=replace(found.product, replicas=replicas))
+        keep = tuple(one for one in found.instances if one.release == release.number)
+        row = _run(state, row, release, found, keep, cancel, say, row.release_number if is_rollback else None)
+    return as_dict(state, row)
+
+
+def _run(
+    state: State,
+    row: tables.Product,
+    release: Release,
+    found: LiveState,
+    keep: tuple[Instance, ...],
+    cancel: Cancel,
+    say: Say,
+    rollback_of: int | None,
+) -> tables.Product:
+    """One cut-over with its rows, whatever its outcome."""
+    assert found.product is not None
+    engine, started_at = Engine(), time.time()
+    cut_over = CutOver(
+        DockerTarget(engine, state.settings),
+        Edge(state.settings),
+        product=found.product,
+        release=release,
+        live=found,
+        cancel=cancel,
+        keep=keep,
+        log=say,
+    )
+    deployed: Deployed | None = None
+    try:
+        deployed = cut_over.start()
+        check_digests(engine, deployed)
+        cut_over.commit()
+    except DockwrightError as error:
+        cut_over.revert()
+        releases.record(
+            state, row, release, found, started_at=started_at, deployed=deployed, error=error, rollback_of=rollback_of
+        )
+        raise
+    return releases.record(
+        state, row, release, found, started_at=started_at, deployed=deployed, error=None, rollback_of=rollback_of
+    )
+
+
+def check_digests(engine: Engine, deployed: Deployed) -> None:
+    """Every instance runs the very digest of its release. Raises `VerificationFailed`."""
+    for instance in deployed.instances:
+        details = engine.container(instance.container_id)
+        running = details["Image"] if details else None
+        if running != deployed.release.digest:
+            raise VerificationFailed(
+                f"{instance.name} runs {running}, not {deployed.release.digest}",
+                remedy="Deploy again; if it stays so, the engine's image store is damaged",
+            )
+
+
+@contextmanager
+def _locked(state: State, row: tables.Product, cancel: Cancel) -> Iterator[None]:
+    lock = ProductLock(state.settings.home, row.slug)
+    lock.acquire(cancel)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _project_slug(state: State, row: tables.Product) -> str | None:
+    with state.session() as session:
+        return session.scalar(select(tables.Project.slug).where(tables.Project.id == row.project_id))
+
+
+def _release_row(session: Session, row: tables.Product, number: int) -> tables.Release:
+    found = session.scalar(
+        select(tables.Release).where(tables.Release.product_id == row.id, tables.Release.number == number)
+    )
+    if found is None:
+        raise NotFound(f'"{row.slug}" has no release {number}', remedy=f"See: dockwright releases {row.slug}")
+    return found
+
+
+def _release_before(session: Session, row: tables.Product) -> int:
+    """The release that was live before the present one."""
+    number = session.scalar(
+        select(func.max(tables.Deployment.release_number)).where(
+            tables.Deployment.product_id == row.id,
+            tables.Deployment.status == "superseded",
+            tables.Deployment.release_number < (row.release_number or 0),
+        )
+    )
+    if number is None:
+        raise Conflict(
+            f'"{row.slug}" has no older release that was live', remedy=f"See: dockwright releases {row.slug}"
+        )
+    return number
+
+
+def _release_of_image(session: Session, state: State, name: str, number: int) -> Release:
+    """By the number that `dockwright images` shows, or by name and tag."""
+    rows = select(tables.DockerImage).where(
+        tables.DockerImage.client_id == state.client_id, tables.DockerImage.build_status == "success"
+    )
+    if name.isdigit():
+        rows = rows.where(tables.DockerImage.id == int(name))
+    else:
+        base, _, tag = name.rpartition(":") if ":" in name.rpartition("/")[2] else (name, "", "latest")
+        rows = rows.where(tables.DockerImage.name == base, tables.DockerImage.tag == tag)
+    image = session.scalar(rows)
+    if image is None:
+        raise NotFound(f"There is no built image {name}", remedy="See: dockwright images")
+    if not image.details.get("ports"):
+        raise Conflict(f"The image {name} exposes no port", remedy="Add an EXPOSE to its Dockerfile and build it again")
+    build = session.get(tables.Build, image.build_id) if image.build_id else None
+    return Release(
+        number=number,
+        image_name=f"{image.name}:{image.tag}",
+        digest=image.digest or "",
+        container_port=image.details["ports"][0],
+        volumes=tuple(image.details.get("volumes", ())),
+        has_health_check=bool(image.details.get("has_health_check")),
+        manifest_digest=image.manifest_digest,
+        revision=build.revision if build else None,
+        build_id=image.build_id,
+    )
+
+
+def release_listing(state: State, name: str) -> list[dict[str, Any]]:
+    """Newest first, each with its deployments (CONTRACT, "Shapes"); no values of the environment."""
+    row = find(state, name)
+    with state.session() as session:
+        found = session.scalars(
+            select(tables.Release).where(tables.Release.product_id == row.id).order_by(tables.Release.number.desc())
+        ).all()
+        deployments = session.scalars(
+            select(tables.Deployment).where(tables.Deployment.product_id == row.id).order_by(tables.Deployment.id)
+        ).all()
+    return [
+        {
+            "number": one.number,
+            "image_name": one.image_name,
+            "digest": one.digest,
+            "revision": one.revision,
+            "env_vars": sorted(one.env_vars),
+            "is_live": one.number == row.release_number and row.status == "running",
+            "created_at": one.created_at,
+            "created_by": one.created_by,
+            "deployments": [_deployment(each) for each in deployments if each.release_number == one.number],
+        }
+        for one in found
+    ]
+
+
+def _deployment(row: tables.Deployment) -> dict[str, Any]:
+    return {
+        "release": row.release_number,
+        "status": row.status,
+        "started_at": row.started_at,
+        "seconds_to_healthy": row.seconds_to_healthy,
+        "requests": row.requests,
+        "failed_requests": row.failed_requests,
+        "rollback_of": row.rollback_of,
+        "created_by": row.created_by,
+        "error": row.error,
+    }

@@ -1,0 +1,112 @@
+"""Projects: made from a template, or the first time that a folder or a repository is built; found by their name."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from typing import Any
+
+from sqlalchemy import func, or_, select
+from sqlalchemy.orm import Session
+
+from dockwright.db.tables import Project, Template
+from dockwright.domain.source import FolderSource, GitSource, TemplateSource, source_to_json
+from dockwright.errors import Conflict, NotFound, UsageError
+from dockwright.services.state import State
+
+MAX_SLUG = 40
+
+
+def slug_of(name: str) -> str:
+    """A name as it may stand in image names, container names and host names: `Süd Bot!` → `sud-bot`."""
+    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
+    return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:MAX_SLUG].strip("-") or "app"
+
+
+def create_from_template(state: State, template_name: str, name: str, variables: dict[str, Any]) -> dict[str, Any]:
+    """Checks the variables and makes the project. Raises `UnknownTemplate`, `InvalidVariable` or `Conflict`."""
+    from dockwright.sources.template import check_variables, load_template
+
+    if not name.strip() or len(name) > 255:
+        raise UsageError("A project's name has 1 to 255 characters", remedy="Give it a shorter name, but one")
+    template = load_template(template_name, state.settings)
+    variables = dict(variables)
+    # The project's own description is the template's: one place to write it, whichever way it is given.
+    description = str(variables.pop("description", ""))
+    checked = check_variables(template, variables)
+    source = TemplateSource(template=template.name, variables=checked)
+    with state.session() as session:
+        if session.scalar(select(Project).where(Project.client_id == state.client_id, Project.name == name)):
+            raise Conflict(f'There is a project "{name}" already', remedy=f'Build it with: dockwright build "{name}"')
+        row = session.scalar(select(Template).where(Template.name == template.name))
+        if row is None:
+            row = Template(name=template.name)
+            session.add(row)
+        row.title, row.description, row.variables_schema = template.title, template.description, template.schema
+        session.flush()
+        project = Project(
+            client_id=state.client_id,
+            template_id=row.id,
+            name=name,
+            slug=_free_slug(session, state.client_id, slug_of(name)),
+            description=description,
+            source=source_to_json(source),
+            personality=checked.get("personality"),
+            business_rules=checked.get("business_rules"),
+            training_data=checked.get("training_data"),
+        )
+        session.add(project)
+        session.flush()
+        return as_dict(project)
+
+
+def create_from_source(state: State, source: FolderSource | GitSource, key: str, name: str) -> int:
+    """The project of a folder or repository that is built for the first time; returns its id."""
+    with state.session() as session:
+        project = Project(
+            client_id=state.client_id,
+            name=name,
+            slug=_free_slug(session, state.client_id, slug_of(name)),
+            source=source_to_json(source),
+            source_key=key,
+        )
+        session.add(project)
+        session.flush()
+        return project.id
+
+
+def find(state: State, name: str) -> dict[str, Any]:
+    """A project by its name, slug or id. Raises `NotFound`, naming those there are."""
+    with state.session() as session:
+        mine = select(Project).where(Project.client_id == state.client_id)
+        matches = [Project.name == name, Project.slug == name.lower(), func.lower(Project.name) == name.lower()]
+        if name.isdigit():
+            matches.append(Project.id == int(name))
+        found = session.scalars(mine.where(or_(*matches)).order_by(Project.id)).first()
+        if found is None:
+            names = session.scalars(select(Project.name).where(Project.client_id == state.client_id).limit(10)).all()
+            known = f"There are: {', '.join(names)}" if names else "Make one with: dockwright new chatbot NAME"
+            raise NotFound(f'There is no project "{name}", and no folder of that name', remedy=known)
+        return as_dict(found)
+
+
+def as_dict(project: Project) -> dict[str, Any]:
+    """The project as CONTRACT's "Shapes" has it."""
+    return {
+        "id": project.id,
+        "name": project.name,
+        "slug": project.slug,
+        "description": project.description,
+        "source": project.source,
+        "build": project.build,
+        "deploy": project.deploy,
+        "auto_build": project.auto_build,
+        "build_id": project.build_id,
+    }
+
+
+def _free_slug(session: Session, client_id: int, slug: str) -> str:
+    taken = set(session.scalars(select(Project.slug).where(Project.client_id == client_id, Project.slug.startswith(slug))))
+    if slug not in taken:
+        return slug
+    return next(f"{slug}-{number}" for number in range(2, len(taken) + 3) if f"{slug}-{number}" not in taken)

@@ -1,0 +1,47 @@
+"""What every use case works on: the settings, the state database and the caller's client."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from dockwright.db import schema
+from dockwright.settings import Settings
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session, sessionmaker
+
+LOCAL_CLIENT_ID = 1
+"""The client that commands without a server act for; the first migration makes it."""
+LOCAL_CLIENT = "local"
+
+
+class State:
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.client_id = LOCAL_CLIENT_ID
+        self.client = LOCAL_CLIENT
+
+    @cached_property
+    def connection(self) -> sqlite3.Connection:
+        """For `db.journal`: opened when first needed, brought to the newest schema."""
+        return schema.connect(self.settings)
+
+    @cached_property
+    def _sessions(self) -> sessionmaker[Session]:
+        from sqlalchemy import create_engine, event
+        from sqlalchemy.orm import sessionmaker
+
+        _ = self.connection  # the schema first
+        engine = create_engine(self.settings.database_url, connect_args={"timeout": 30})
+        event.listen(engine, "connect", lambda connection, _: connection.execute("PRAGMA foreign_keys=ON"))
+        return sessionmaker(engine, expire_on_commit=False)
+
+    @contextmanager
+    def session(self) -> Iterator[Session]:
+        """One transaction: committed at the end, rolled back by an exception."""
+        with self._sessions.begin() as session:
+            yield session

@@ -1,0 +1,120 @@
+"""build: Plan → Images. BuildKit through buildx, each instruction with its time and whether it was cached."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+
+from dockwright.docker.engine import Engine
+from dockwright.domain.image import Image, Step
+from dockwright.domain.plan import Plan, ServicePlan
+from dockwright.errors import DiskFull, SourceChanged
+from dockwright.stages.context import StageContext
+
+
+def build(ctx: StageContext, plan: Plan) -> tuple[Image, ...]:
+    engine = Engine()
+    return tuple(
+        _reuse(ctx, engine, service) if service.reuse else _build(ctx, engine, service) for service in plan.services
+    )
+
+
+def _reuse(ctx: StageContext, engine: Engine, plan: ServicePlan) -> Image:
+    assert plan.reuse is not None
+    ctx.log(f"Nothing changed: the image {plan.tags[0]} holds exactly these inputs already")
+    for tag in plan.tags:
+        engine.tag_image(plan.reuse, tag)
+    return _image(engine, plan, plan.reuse, reused=True)
+
+
+def _build(ctx: StageContext, engine: Engine, plan: ServicePlan) -> Image:
+    from dockwright.docker.buildx import Build
+
+    check_disk(ctx, engine)
+    for note in plan.notes:
+        ctx.log(note)
+    started = time.monotonic()
+    build = Build(plan, ctx.make_workspace("metadata") / f"{plan.service}.json")
+    digest = build.run(_Reporter(ctx), ctx.cancel)
+    if not plan.is_unchanged():
+        engine.remove_image(digest, force=True)
+        raise SourceChanged(
+            "Files of the source changed while they were being built, so the image may hold a mixture",
+            remedy="Build again",
+        )
+    return _image(engine, plan, digest, seconds=time.monotonic() - started, steps=build.steps())
+
+
+def _image(
+    engine: Engine,
+    plan: ServicePlan,
+    digest: str,
+    *,
+    reused: bool = False,
+    seconds: float = 0.0,
+    steps: tuple[Step, ...] = (),
+) -> Image:
+    found = engine.image(digest)
+    assert found is not None, "the engine has the image that was just built"
+    config = found.get("Config") or {}
+    health = (config.get("Healthcheck") or {}).get("Test") or ["NONE"]
+    ports = [port.split("/")[0] for port in config.get("ExposedPorts") or {} if not port.endswith("/udp")]
+    return Image(
+        service=plan.service,
+        name=plan.tags[0],
+        digest=found["Id"],
+        manifest_digest=plan.manifest_digest,
+        reused=reused,
+        seconds=round(seconds, 3),
+        steps=steps,
+        context_files=plan.context_files,
+        context_bytes=plan.context_bytes,
+        ports=tuple(sorted(map(int, ports))),
+        volumes=tuple(sorted(config.get("Volumes") or {})),
+        has_health_check=health[0] != "NONE",
+        size=found.get("Size", 0),
+    )
+
+
+def check_disk(ctx: StageContext, engine: Engine) -> None:
+    """Before anything is built: room where the engine keeps its images, and where we keep our files."""
+    ctx.settings.home.mkdir(parents=True, exist_ok=True)
+    for folder in {Path(engine.info().get("DockerRootDir", "/")), ctx.settings.home}:
+        # A remote engine's folder is not ours to look at.
+        if not folder.exists():
+            continue
+        free = shutil.disk_usage(folder).free
+        if free < ctx.settings.disk_min_free:
+            raise DiskFull(
+                f"Only {free / 1e9:.1f} GB are free at {folder}, less than BUILD_DISK_MIN_FREE",
+                remedy="Free some with: dockwright cleanup",
+            )
+
+
+class _Reporter:
+    """Turns BuildKit's progress into events."""
+
+    def __init__(self, ctx: StageContext) -> None:
+        self._ctx = ctx
+        self._index: dict[str, int] = {}
+
+    def __call__(self, news: object) -> None:
+        from dockwright.docker.rawjson import LogLine, Vertex
+
+        if isinstance(news, LogLine):
+            self._ctx.log(news.text, step=news.vertex.name, stream=news.stream)
+        elif isinstance(news, Vertex):
+            # A step that only waits is no news yet, and one that is cached never starts.
+            state = "done" if news.cached else news.state
+            if state != "waiting":
+                index = self._index.setdefault(news.digest, len(self._index))
+                self._ctx.step(
+                    news.name,
+                    news.name,
+                    index=index,
+                    state=state,
+                    cached=news.cached,
+                    seconds=round(news.seconds, 3),
+                    is_instruction=news.is_step,
+                )
