@@ -23,7 +23,9 @@ from dockwright.process import Cancel
 from dockwright.settings import Settings
 from dockwright.targets import haproxy, ports
 from dockwright.targets.haproxy import Counters
-from dockwright.targets.ports import free_port as free_port
+from dockwright.targets.ports import free_port
+
+__all__ = ["Counters", "Edge", "free_port", "switch_commands"]
 
 CONFIG_NAME = "haproxy.cfg"
 STOP_SECONDS = 12.0
@@ -129,8 +131,9 @@ class Edge:
         done = process.run([_program(), "-D", "-C", str(folder), "-f", CONFIG_NAME])
         if done.returncode != 0:
             lines = done.stderr.decode("utf-8", "replace").splitlines()
+            reason = next((line for line in lines if "ALERT" in line), f"exit code {done.returncode}")
             raise EdgeError(
-                f"The edge could not be started: {lines[-1] if lines else 'no reason was given'}",
+                f"The edge could not be started: {reason}",
                 remedy='See whether EDGE_BIND and the port fit this machine; "dockwright doctor" checks HAProxy',
                 last_lines=lines,
             )

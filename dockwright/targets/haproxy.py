@@ -54,9 +54,6 @@ defaults
     retries 5
     option redispatch 1
     retry-on conn-failure
-    # Apps close idle connections after some seconds (5 is usual): the edge must do so first, or a request meets a
-    # connection that is just being closed.
-    pool-purge-delay {purge}
     http-error status 502 content-type "text/html; charset=utf-8" file {page}
     http-error status 503 content-type "text/html; charset=utf-8" file {page}
     http-error status 504 content-type "text/html; charset=utf-8" file {page}
@@ -72,6 +69,9 @@ frontend edge
     default_backend {backend}
 
 backend {backend}
+    # Apps close idle connections after some seconds (5 is usual): the edge must do so first, or a request meets a
+    # connection that is just being closed.
+    default-server pool-purge-delay 500ms
     server-template s 1-{slots} 127.0.0.1:1 disabled
 """
 PAGE_NAME = "unavailable.html"
@@ -83,9 +83,7 @@ def config(bind: str, port: int) -> str:
         raise UsageError(
             f"EDGE_BIND={bind!r} is no address", remedy="Set it to an address such as 127.0.0.1 or 0.0.0.0"
         )
-    return _CONFIG.format(
-        socket=SOCKET_NAME, page=PAGE_NAME, bind=bind, port=port, backend=BACKEND, slots=SLOTS, purge="500ms"
-    )
+    return _CONFIG.format(socket=SOCKET_NAME, page=PAGE_NAME, bind=bind, port=port, backend=BACKEND, slots=SLOTS)
 
 
 class Slot(NamedTuple):
