@@ -36,10 +36,15 @@ def check_variables(template: Template, variables: Mapping[str, Any]) -> dict[st
     for path, text in _texts(filled, ()):
         _check_text(template, path, text)
     validator = Draft202012Validator(dict(template.schema), format_checker=_formats())
-    errors = sorted(validator.iter_errors(filled), key=lambda error: [str(part) for part in error.absolute_path])
+    errors = sorted(validator.iter_errors(filled), key=_place)
     if errors:
         raise _explained(template, errors[0])
     return filled
+
+
+def _place(error: ValidationError) -> list[str]:
+    """Sorts the entries of a list by their number."""
+    return [f"{part:09}" if isinstance(part, int) else part for part in error.absolute_path]
 
 
 def _with_defaults(schema: Mapping[str, Any], value: Any) -> Any:
@@ -96,12 +101,13 @@ def _explained(template: Template, error: ValidationError) -> InvalidVariable:
     path = list(error.absolute_path)
     wanted: Any = error.validator_value
     schema: Any = error.schema
+    instance: Any = error.instance
     if error.validator == "required":
-        missing = next(name for name in wanted if name not in error.instance)
+        missing = next(name for name in wanted if name not in instance)
         return _wrong(template, [*path, missing], "is missing")
     if error.validator == "additionalProperties":
         known = list(schema.get("properties", {}))
-        return _unknown(path, next(iter(sorted(str(name) for name in error.instance if name not in known))), known)
+        return _unknown(path, next(iter(sorted(str(name) for name in instance if name not in known))), known)
     return _wrong(template, path, _complaint(error))
 
 
