@@ -43,19 +43,17 @@ def expand(
     return _Expansion(word, values, escape, quotes, keep_unset, used if used is not None else set()).until(_END)
 
 
+@dataclass(slots=True)
 class _Expansion:
     """One pass over one word."""
 
-    def __init__(
-        self, word: str, values: Mapping[str, str], escape: str, quotes: Quotes, keep_unset: bool, used: set[str]
-    ) -> None:
-        self.word = word
-        self.at = 0
-        self.values = values
-        self.escape = escape
-        self.quotes = quotes
-        self.keep_unset = keep_unset
-        self.used = used
+    word: str
+    values: Mapping[str, str]
+    escape: str
+    quotes: Quotes
+    keep_unset: bool
+    used: set[str]
+    at: int = 0
 
     def peek(self) -> str:
         return self.word[self.at : self.at + 1]
@@ -67,7 +65,7 @@ class _Expansion:
 
     def until(self, stop: str, *, raw_escapes: bool = False) -> str:
         """Up to `stop` (which is taken too), or to the end."""
-        result = []
+        result: list[str] = []
         while (char := self.peek()) != _END:
             if char == stop:
                 self.at += 1
@@ -156,11 +154,11 @@ class _Expansion:
             return self.replaced(name, value)
         is_empty_unset = sign == ":"
         operator = self.take() if is_empty_unset else sign
-        if operator not in ("+", "-", "?", "#", "%") or (is_empty_unset and operator in "#%"):
-            raise ValueError(f"unsupported modifier ({sign + operator * is_empty_unset}) in {self.word!r}")
+        if operator not in ("+", "-", "?", "#", "%"):
+            raise ValueError(f"unsupported modifier ({sign}{operator if is_empty_unset else ''}) in {self.word!r}")
         word = self.until("}", raw_escapes=operator in "#%")
         if value is None and self.keep_unset:
-            return f"${{{name}{':' * is_empty_unset}{operator}{word}}}"
+            return f"${{{name}{':' if is_empty_unset else ''}{operator}{word}}}"
         return _modified(name, value, operator, word, is_empty_unset)
 
     def replaced(self, name: str, value: str | None) -> str:
