@@ -191,7 +191,7 @@ def run(ctx: StageContext, live_state: Callable[[], LiveState]) -> Outcome:
         _run_stages(ctx, outcome, live_state)
         for finish in ctx.on_success:
             finish()
-    except BaseException as error:
+    except BaseException as error:  # noqa: BLE001 - whatever it is, what was begun is undone first
         _undo(ctx)
         outcome.error = _as_dockwright_error(error)
         outcome.error.stage = outcome.error.stage or ctx.stage

@@ -51,7 +51,8 @@ class Cancel:
             raise Interrupted("The build was interrupted", remedy="Start it again when you are ready")
         if self.is_late:
             raise BuildTimeout(
-                "The build took longer than it may", remedy="Set BUILD_TIMEOUT_SECONDS to more seconds, or make it smaller"
+                "The build took longer than it may",
+                remedy="Set BUILD_TIMEOUT_SECONDS to more seconds, or make it smaller",
             )
 
     def sleep(self, seconds: float) -> None:

@@ -21,7 +21,7 @@ _MARKS = {"done": ("✔", "green"), "skipped": ("–", "dim"), "failed": ("✘",
 
 class Live:
     def __init__(self, stream: TextIO) -> None:
-        self._states: dict[str, tuple[str, float, str]] = {name: ("pending", 0.0, "") for name in STAGE_NAMES}
+        self._states: dict[str, tuple[str, float, str]] = dict.fromkeys(STAGE_NAMES, ("pending", 0.0, ""))
         self._steps: dict[int, tuple[str, str, bool, float]] = {}
         self._started: dict[str, float] = {}
         self._output: deque[str] = deque(maxlen=4)
@@ -58,7 +58,9 @@ class Live:
             grid.add_row(self._mark(state), name, self._took(name, state, took), Text(printable(note), style="dim"))
             if name == "build":
                 self._add_steps(grid)
-        lines = [Text(f"    │ {printable(line)}", style="dim", no_wrap=True, overflow="ellipsis") for line in self._output]
+        lines = [
+            Text(f"    │ {printable(line)}", style="dim", no_wrap=True, overflow="ellipsis") for line in self._output
+        ]
         return Group(grid, *lines)
 
     def _add_steps(self, grid: Table) -> None:

@@ -1,4 +1,4 @@
-"""The command line: finds the command, loads it alone, and turns every error into a cause, a remedy and an exit code."""
+"""The command line: finds the command, loads it alone, and turns an error into a cause, a remedy and an exit code."""
 
 from __future__ import annotations
 

@@ -27,7 +27,11 @@ def _line(event: Event) -> str | None:
     stage = f"{event.stage or '':9}"
     if event.kind == "stage":
         took = f" in {seconds(data['seconds'])}" if data["status"] in {"done", "failed"} else ""
-        return None if data["status"] == "running" else f"{stage} {event.text.removeprefix(event.stage or '').strip()}{took}"
+        return (
+            None
+            if data["status"] == "running"
+            else f"{stage} {event.text.removeprefix(event.stage or '').strip()}{took}"
+        )
     if event.kind == "step":
         if not data.get("is_instruction") or data["state"] == "started":
             return f"{stage} {event.text}" if data.get("is_instruction") else None

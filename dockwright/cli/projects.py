@@ -36,8 +36,9 @@ def new(
         say(f'Made the project "{project["name"]}". Build and deploy it with: dockwright build "{project["name"]}"')
 
 
-def _variables(loaded: Any, template: str, values: Path | None, assign: list[str]) -> dict[str, Any]:
-    from dockwright.sources.template import load_template, merge_assignments, read_values
+def _variables(loaded: Any, template: str, values: Path | None, assignments: list[str]) -> dict[str, Any]:
+    from dockwright.sources.template import load_template
+    from dockwright.sources.variables import assign, read_values
 
     variables = read_values(values) if values else {}
-    return merge_assignments(load_template(template, loaded), variables, assign)
+    return assign(load_template(template, loaded), assignments, variables)

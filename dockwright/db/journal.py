@@ -99,14 +99,14 @@ def end_lost_builds(connection: sqlite3.Connection) -> list[int]:
     marks = ", ".join("?" * len(ACTIVE))
     now = timestamp(time.time())
     rows = connection.execute(
-        f"SELECT id FROM builds WHERE status IN ({marks}) AND lease_until < ?",  # noqa: S608 - only question marks
+        f"SELECT id FROM builds WHERE status IN ({marks}) AND lease_until < ?",
         (*ACTIVE, now),
     ).fetchall()
     lost = []
     for (build_id,) in rows:
         cursor = connection.execute(
             "UPDATE builds SET status = 'failed', error_code = 'worker_lost', completed_at = ?, worker = NULL,"
-            f" error_message = 'The process that ran the build ended' WHERE id = ? AND status IN ({marks})"  # noqa: S608
+            f" error_message = 'The process that ran the build ended' WHERE id = ? AND status IN ({marks})"
             " AND lease_until < ?",
             (now, build_id, *ACTIVE, now),
         )
@@ -131,7 +131,9 @@ def images_of(connection: sqlite3.Connection, project_id: int, service: str, lim
 class Journal:
     """Writes one build's events and moves its status. Its methods may be called from any thread."""
 
-    def __init__(self, connection: sqlite3.Connection, build_id: int, watch: Callable[[Event], None] | None = None) -> None:
+    def __init__(
+        self, connection: sqlite3.Connection, build_id: int, watch: Callable[[Event], None] | None = None
+    ) -> None:
         self.build_id = build_id
         self._connection = connection
         self._watch = watch
@@ -184,7 +186,7 @@ class Journal:
         self._waiting.append(Event("status", new, time.time(), data={"status": new}))
         with transaction(self._connection):
             cursor = self._connection.execute(
-                f"UPDATE builds SET {sets} WHERE id = ? AND status IN ({marks})",  # noqa: S608 - names of our own columns
+                f"UPDATE builds SET {sets} WHERE id = ? AND status IN ({marks})",
                 (new, *columns.values(), self.build_id, *sources),
             )
             self._insert()

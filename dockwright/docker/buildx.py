@@ -133,4 +133,3 @@ class Build:
         failed = [vertex for vertex in self.progress.vertices.values() if vertex.state == "failed"]
         yield from (vertex for vertex in failed if "canceled" not in vertex.error)
         yield from failed
-

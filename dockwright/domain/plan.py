@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +97,8 @@ class ServicePlan:
     build_date: str = ""
     """What BUILD_DATE is for this build, whether the Dockerfile asks for it or not."""
     dockerfile_text: str = ""
+    copies: Callable[[], Any]
+    """Where each file of the source lands in the image (`insight.copies.Copies`), reckoned when it is asked for."""
     is_unchanged: Callable[[], bool] = lambda: True
     """Whether the context is still as it was when it was planned."""
     notes: tuple[str, ...] = ()
@@ -106,3 +109,8 @@ class ServicePlan:
 class Plan:
     services: tuple[ServicePlan, ...]
 
+
+def secret_id(secret: str) -> str:
+    """The id in `id=…,src=…`; empty where there is none."""
+    fields = dict(part.partition("=")[::2] for part in secret.split(","))
+    return fields.get("id", "")

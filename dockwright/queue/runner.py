@@ -128,9 +128,9 @@ def _artifacts(outcome: Outcome) -> list[tuple[str, str, str]]:
     kept = []
     for plan in outcome.plan.services:
         if plan.manifest is not None and plan.reuse is None:
-            kept.append(("dockerfile", "Dockerfile", plan.dockerfile_text))
+            kept += outcome.generated or [("dockerfile", "Dockerfile", plan.dockerfile_text)]
             kept.append(("plan", f"plan-{plan.service}.json", json.dumps(asdict(plan.manifest))))
-    return kept + list(outcome.generated)
+    return kept
 
 
 def _status(outcome: Outcome) -> Status:
@@ -143,6 +143,8 @@ def _status(outcome: Outcome) -> Status:
 
 def document(request: BuildRequest, outcome: Outcome, seconds: float) -> dict[str, Any]:
     """CONTRACT, "`build --json` ends with"."""
+    from dataclasses import asdict
+
     ran = {result.stage: result for result in outcome.stages}
     return {
         "build_id": request.build_id,
@@ -154,7 +156,7 @@ def document(request: BuildRequest, outcome: Outcome, seconds: float) -> dict[st
             ran.get(name, StageResult(stage=name, status="pending", seconds=0.0)).as_dict() for name in STAGE_NAMES
         ],
         "deployment_url": outcome.deployed.url if outcome.deployed and outcome.error is None else None,
-        "test": outcome.test.as_dict() if outcome.test else None,
+        "test": asdict(outcome.test) if outcome.test else None,
         "proof": outcome.proof.as_dict() if outcome.proof else None,
         "error": outcome.error.as_dict() if outcome.error else None,
     }

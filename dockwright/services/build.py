@@ -1,4 +1,4 @@
-"""The use case `build`: what the user typed becomes one frozen request and one row, and the runner takes it from there."""
+"""The use case `build`: what the user typed becomes one frozen request and one row, which the runner takes."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 from dockwright.db import journal
 from dockwright.domain.build import BuildRequest, Profile, StageName
+from dockwright.domain.plan import secret_id
 from dockwright.domain.source import GitSource, source_from_json
 from dockwright.services.state import State
 from dockwright.sources.detect import detect, looks_like_path, name_of, source_key
@@ -81,7 +82,7 @@ def claim_build(state: State, argument: str, options: BuildOptions) -> BuildRequ
 
 
 def _project(state: State, argument: str) -> dict[str, Any]:
-    if not looks_like_path(argument) and not os.path.isdir(argument):  # noqa: PTH112 - pathlib is slower to load
+    if not looks_like_path(argument) and not os.path.isdir(argument):
         from dockwright.services import projects
 
         return projects.find(state, argument)
@@ -98,11 +99,6 @@ def _project(state: State, argument: str) -> dict[str, Any]:
         # The project is the repository; the ref is this build's.
         found["source"]["ref"] = source.ref
     return found
-
-
-def secret_id(secret: str) -> str:
-    fields = dict(part.partition("=")[::2] for part in secret.split(","))
-    return fields.get("id", "")
 
 
 def worker_name() -> str:

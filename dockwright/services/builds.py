@@ -50,9 +50,7 @@ def listing(state: State, limit: int) -> list[dict[str, Any]]:
 def is_finished(state: State, build_id: int) -> bool:
     """Raises `NotFound`."""
     with state.session() as session:
-        status = session.scalar(
-            select(Build.status).where(Build.id == build_id, Build.client_id == state.client_id)
-        )
+        status = session.scalar(select(Build.status).where(Build.id == build_id, Build.client_id == state.client_id))
     if status is None:
         raise NotFound(f"There is no build {build_id}", remedy="See: dockwright builds")
     return status in FINISHED

@@ -88,7 +88,7 @@ def _find(session: Session, state: State, name: str) -> DockerImage:
         rows = rows.where(DockerImage.id == int(name))
     else:
         base, _, tag = name.rpartition(":")
-        rows = rows.where(DockerImage.name == (base or name), DockerImage.tag == tag if base else True)
+        rows = rows.where(DockerImage.name == (base or name), *([DockerImage.tag == tag] if base else []))
     found = session.scalars(rows.order_by(DockerImage.id.desc())).first()
     if found is None:
         raise NotFound(f"There is no built image {name}", remedy="See: dockwright images")

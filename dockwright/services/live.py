@@ -9,8 +9,7 @@ from sqlalchemy import func, select
 from dockwright.db import tables
 from dockwright.domain.product import LiveState, Product, Release
 from dockwright.services.state import State
-from dockwright.docker.engine import Engine
-from dockwright.targets.docker import DockerTarget
+from dockwright.targets import docker
 from dockwright.targets.ports import free_port
 
 
@@ -29,10 +28,9 @@ def live_state(
         port=port or row.port or free_port(taken),
         replicas=row.replicas or 1,
     )
-    target = DockerTarget(Engine(), state.settings)
     return LiveState(
         product=product,
-        instances=tuple(one for one in target.instances(product) if target.is_running(one)),
+        instances=docker.instances(product),
         next_release=(last or 0) + 1,
         env={**(row.env_vars or {}), **env},
         taken_ports=taken,

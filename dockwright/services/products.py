@@ -20,7 +20,7 @@ from dockwright.services import live, releases
 from dockwright.services.locks import ProductLock
 from dockwright.services.state import State
 from dockwright.targets.cutover import CutOver, Deployed
-from dockwright.targets.docker import DockerTarget
+from dockwright.targets.docker import DockerTarget, all_instances
 from dockwright.targets.edge import Edge
 
 Say = Callable[[str], None]
@@ -35,8 +35,12 @@ def find(state: State, name: str) -> tables.Product:
         mine = select(tables.Product).where(tables.Product.client_id == state.client_id)
         found = session.scalars(mine.where(or_(*matches)).order_by(tables.Product.id)).first()
         if found is None:
-            slugs = session.scalars(select(tables.Product.slug).where(tables.Product.client_id == state.client_id)).all()
-            known = f"There are: {', '.join(slugs)}" if slugs else "A build that deploys makes one: dockwright build PATH"
+            slugs = session.scalars(
+                select(tables.Product.slug).where(tables.Product.client_id == state.client_id)
+            ).all()
+            known = (
+                f"There are: {', '.join(slugs)}" if slugs else "A build that deploys makes one: dockwright build PATH"
+            )
             raise NotFound(f'There is no product "{name}"', remedy=known)
         return found
 
@@ -65,7 +69,13 @@ def as_dict(state: State, row: tables.Product) -> dict[str, Any]:
         "status": _status(row, found, edge.is_running(found.product)),
         "url": edge.url(found.product),
         "instances": [
-            {"name": one.name, "container_id": one.container_id, "address": one.address, "port": one.port, "release": one.release}
+            {
+                "name": one.name,
+                "container_id": one.container_id,
+                "address": one.address,
+                "port": one.port,
+                "release": one.release,
+            }
             for one in found.instances
         ],
     }
@@ -133,8 +143,9 @@ def stop(state: State, name: str, say: Say) -> dict[str, Any]:
         found = live.live_state(state, row, project=None, env={})
         assert found.product is not None
         Edge(state.settings).stop(found.product)
-        target = DockerTarget(Engine(), state.settings)
-        for instance in target.instances(found.product):
+        engine = Engine()
+        target = DockerTarget(engine, state.settings)
+        for instance in all_instances(found.product, engine):
             target.stop(instance)
             target.remove(instance.container_id)
             say(f"Stopped {instance.name}")

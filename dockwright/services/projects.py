@@ -25,7 +25,8 @@ def slug_of(name: str) -> str:
 
 def create_from_template(state: State, template_name: str, name: str, variables: dict[str, Any]) -> dict[str, Any]:
     """Checks the variables and makes the project. Raises `UnknownTemplate`, `InvalidVariable` or `Conflict`."""
-    from dockwright.sources.template import check_variables, load_template
+    from dockwright.sources.template import load_template
+    from dockwright.sources.variables import check_variables
 
     if not name.strip() or len(name) > 255:
         raise UsageError("A project's name has 1 to 255 characters", remedy="Give it a shorter name, but one")
@@ -42,7 +43,7 @@ def create_from_template(state: State, template_name: str, name: str, variables:
         if row is None:
             row = Template(name=template.name)
             session.add(row)
-        row.title, row.description, row.variables_schema = template.title, template.description, template.schema
+        row.title, row.description, row.variables_schema = template.title, template.description, dict(template.schema)
         session.flush()
         project = Project(
             client_id=state.client_id,
@@ -106,7 +107,9 @@ def as_dict(project: Project) -> dict[str, Any]:
 
 
 def _free_slug(session: Session, client_id: int, slug: str) -> str:
-    taken = set(session.scalars(select(Project.slug).where(Project.client_id == client_id, Project.slug.startswith(slug))))
+    taken = set(
+        session.scalars(select(Project.slug).where(Project.client_id == client_id, Project.slug.startswith(slug)))
+    )
     if slug not in taken:
         return slug
     return next(f"{slug}-{number}" for number in range(2, len(taken) + 3) if f"{slug}-{number}" not in taken)

@@ -72,9 +72,7 @@ def _make_live(session: Session, row: tables.Product, release: Release, live: Li
 
 
 def _insert_release(session: Session, row: tables.Product, release: Release) -> None:
-    known = select(tables.Release).where(
-        tables.Release.product_id == row.id, tables.Release.number == release.number
-    )
+    known = select(tables.Release).where(tables.Release.product_id == row.id, tables.Release.number == release.number)
     if session.scalar(known) is not None:
         return
     session.add(

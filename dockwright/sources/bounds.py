@@ -15,8 +15,8 @@ MAX_BYTES = 20 * 10**9
 def check_size(files: int, size: int, what: str) -> None:
     if files > MAX_FILES or size > MAX_BYTES:
         raise SourceTooLarge(
-            f"{what} holds {files:,} files of {size / 1e9:.1f} GB; at most {MAX_FILES:,} and {MAX_BYTES / 1e9:.0f} GB are taken",
-            remedy="Leave out what the image does not need with a .dockerignore: dockwright context shows the largest folders",
+            f"{what} holds {files:,} files of {size / 1e9:.1f} GB; the most is {MAX_FILES:,} of {MAX_BYTES / 1e9:.0f} GB",
+            remedy="Leave out what the image does not need: name it in a .dockerignore",
         )
 
 
@@ -24,7 +24,7 @@ def check_links(root: Path, links: Iterable[str]) -> None:
     """`links`: paths of symbolic links below `root`. One whose target lies outside is refused."""
     for link in links:
         target = os.readlink(root / link)
-        landed = os.path.normpath(os.path.join(os.path.dirname(link), target))  # noqa: PTH118, PTH120 - purely lexical
+        landed = os.path.normpath(os.path.join(os.path.dirname(link), target))
         if target.startswith("/") or landed == ".." or landed.startswith("../"):
             raise UnsafeSource(
                 f"The link {link} leads out of the source, to {target}",
@@ -36,7 +36,11 @@ def inside(root: Path, folder: str) -> Path:
     """The folder below `root` that the user named. Raises `UnsafeSource` for one that is not there or not below it."""
     path = (root / folder).resolve()
     if not path.is_relative_to(root.resolve()):
-        raise UnsafeSource(f"The folder {folder} lies outside the source", remedy="Name a folder below the repository's root")
+        raise UnsafeSource(
+            f"The folder {folder} lies outside the source", remedy="Name a folder below the repository's root"
+        )
     if not path.is_dir():
-        raise UnsafeSource(f"The source has no folder {folder}", remedy="Check the spelling, and the ref it should be in")
+        raise UnsafeSource(
+            f"The source has no folder {folder}", remedy="Check the spelling, and the ref it should be in"
+        )
     return path

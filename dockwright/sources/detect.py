@@ -26,9 +26,13 @@ def detect(text: str) -> FolderSource | GitSource:
         return GitSource(url=url, ref=ref or None, subdir=subdir or None)
     path = Path(text).expanduser()
     if not path.exists():
-        raise PathNotFound(f"There is no folder {text}", remedy="Give the folder that holds the Dockerfile, or a Git URL")
+        raise PathNotFound(
+            f"There is no folder {text}", remedy="Give the folder that holds the Dockerfile, or a Git URL"
+        )
     if not path.is_dir():
-        raise NoDockerfile(f"{text} is a file", remedy="Give the folder that holds it; name another Dockerfile in the project")
+        raise NoDockerfile(
+            f"{text} is a file", remedy="Give the folder that holds it; name another Dockerfile in the project"
+        )
     return FolderSource(path=str(path.resolve()))
 
 

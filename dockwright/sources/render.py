@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from jinja2.sandbox import SandboxedEnvironment
 
 SUFFIX = ".template"
+_CACHES = {"__pycache__", ".mypy_cache", ".pytest_cache", ".ruff_cache"}
+"""What tools leave behind when somebody works on a template."""
+
 SECOND = 1_577_836_800
 """2020-01-01: every rendered file has this second; the nanoseconds follow its content."""
 
@@ -55,7 +58,7 @@ def render_tree(template: Template, names: Mapping[str, Any], target: Path) -> i
 def _files(template: Template) -> Iterator[Path]:
     for path in sorted(template.root.rglob("*")):
         relative = path.relative_to(template.root)
-        if "__pycache__" in relative.parts or relative.as_posix() == FILE_NAME:
+        if _CACHES & set(relative.parts) or relative.as_posix() == FILE_NAME:
             continue
         if path.is_symlink():
             raise _broken(template, PurePosixPath(relative.as_posix()), "a link cannot be rendered")

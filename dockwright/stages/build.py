@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from dockwright.docker.engine import Engine
 from dockwright.domain.image import Image, Step
-from dockwright.domain.plan import Plan, ServicePlan
+from dockwright.domain.plan import Plan, ServicePlan, secret_id
 from dockwright.errors import DiskFull, SourceChanged
 from dockwright.stages.context import StageContext
 
@@ -35,7 +36,8 @@ def _build(ctx: StageContext, engine: Engine, plan: ServicePlan) -> Image:
     for note in plan.notes:
         ctx.log(note)
     started = time.monotonic()
-    build = Build(plan, ctx.make_workspace("metadata") / f"{plan.service}.json")
+    folder = ctx.make_workspace(f"build-{plan.service}")
+    build = Build(_for_this_host(ctx, plan, folder), folder / "metadata.json")
     digest = build.run(_Reporter(ctx), ctx.cancel)
     if not plan.is_unchanged():
         engine.remove_image(digest, force=True)
@@ -44,6 +46,24 @@ def _build(ctx: StageContext, engine: Engine, plan: ServicePlan) -> Image:
             remedy="Build again",
         )
     return _image(engine, plan, digest, seconds=time.monotonic() - started, steps=build.steps())
+
+
+def _for_this_host(ctx: StageContext, plan: ServicePlan, folder: Path) -> ServicePlan:
+    """With the host's certificates and package index where they are asked for, without a front end out of reach."""
+    from dockwright.docker.host_secrets import secrets_for
+    from dockwright.docker.registry import is_reachable
+    from dockwright.insight.dockerfile import parse, without_syntax
+
+    given = {secret_id(secret) for secret in plan.secrets}
+    ours = secrets_for(plan.dockerfile_text, given, ctx.settings, folder)
+    plan = replace(plan, secrets=(*plan.secrets, *ours))
+    syntax = parse(plan.dockerfile_text).syntax
+    if syntax is None or is_reachable(syntax):
+        return plan
+    ctx.log(f"The front end {syntax} cannot be reached: the builder's own is used, without the line # syntax=")
+    copy = folder / "Dockerfile"
+    copy.write_text(without_syntax(plan.dockerfile_text), encoding="utf-8", errors="surrogateescape")
+    return replace(plan, dockerfile=copy)
 
 
 def _image(

@@ -67,16 +67,21 @@ class CutOver:
         cancel: Cancel,
         keep: tuple[Instance, ...] = (),
         log: Callable[[str], None] = lambda _: None,
+        ready_seconds: float | None = None,
         drain_seconds: float = DRAIN_SECONDS,
     ) -> None:
-        """`keep`: instances of the same release that stay, and count among the product's replicas."""
+        """`keep`: instances of the same release that stay, and count among the product's replicas.
+
+        `ready_seconds`: how long an instance may take; none for what its image's health check allows.
+        """
         if not 1 <= product.replicas <= MAX_REPLICAS:
             raise UsageError(
                 f"A product cannot have {product.replicas} replicas", remedy=f"Ask for 1 to {MAX_REPLICAS} of them"
             )
         self.target, self.edge = target, edge
         self.product, self.release, self.live = product, release, live
-        self.cancel, self.log, self.drain_seconds = cancel, log, drain_seconds
+        self.cancel, self.log = cancel, log
+        self.ready_seconds, self.drain_seconds = ready_seconds, drain_seconds
         self.kept = keep[: product.replicas]
         self.previous = tuple(one for one in live.instances if one not in self.kept)
         self.traffic = Traffic()
@@ -163,7 +168,7 @@ class CutOver:
             self._started[name] = self.target.start(self.product, self.release, name)
             self.log(f"Started {name}")
         for instance in self.instances[len(self.kept) :]:
-            seconds = self.target.wait_ready(instance, self.release, self.cancel)
+            seconds = self.target.wait_ready(instance, self.release, self.cancel, self.ready_seconds)
             self.log(f"{instance.name} is ready after {seconds:.2f} s")
 
     def _switch(self) -> None:

@@ -17,6 +17,8 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("slug"),
     )
+    # The client that commands without a server act for.
+    op.execute("INSERT INTO clients (id, slug, name, created_at) VALUES (1, 'local', 'Local', CURRENT_TIMESTAMP)")
     op.create_table(
         "templates",
         sa.Column("id", sa.Integer(), nullable=False),

@@ -1,0 +1,131 @@
+"""Clean-up: only what carries our labels, never what is live or what a kept release needs."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from dockwright.db.tables import Build, DockerImage, Product, Release
+from dockwright.docker.engine import Engine
+from dockwright.domain.transitions import FINISHED
+from dockwright.errors import DockwrightError
+from dockwright.services.state import State
+
+MANAGED = {"dev.dockwright.managed": "true"}
+LABEL = "dev.dockwright."
+KEPT_RELEASES = 5
+
+
+def cleanup(
+    state: State, *, keep: int = KEPT_RELEASES, older_than_days: float | None = None, dry_run: bool = False
+) -> dict[str, Any]:
+    """What would be or was removed: {"builds", "images", "containers", "bytes", "removed": [names]}.
+
+    An image stays while a container runs on it, while one of the newest `keep` releases of a product needs it, and as
+    the newest of its project. Containers and networks of builds that have ended go; those of products stay.
+    """
+    engine = Engine()
+    active = _active_builds(state)
+    removed = [*_leftovers(engine, active, dry_run), *_workspaces(state, active, dry_run)]
+    containers = len(removed)
+    freed = 0
+    images = []
+    for image in _unneeded_images(state, engine, keep, older_than_days):
+        names = [name for name in image.get("RepoTags") or () if not name.startswith("<none>")] or [image["Id"]]
+        if not dry_run and not _remove_image(state, engine, names, image["Id"]):
+            continue
+        images += names
+        freed += image["Size"]
+    return {
+        "builds": 0,
+        "images": len(images),
+        "containers": containers,
+        "bytes": freed,
+        "removed": [*removed, *images],
+        "dry_run": dry_run,
+    }
+
+
+def _active_builds(state: State) -> set[str]:
+    with state.session() as session:
+        return {str(number) for number in session.scalars(select(Build.id).where(Build.status.not_in(FINISHED)))}
+
+
+def _leftovers(engine: Engine, active: set[str], dry_run: bool) -> list[str]:
+    """Test containers and networks of builds that no longer run."""
+    found = []
+    for container in engine.containers(MANAGED):
+        labels = container["Labels"]
+        if f"{LABEL}product" not in labels and labels.get(f"{LABEL}build") not in active:
+            found.append(container["Names"][0].removeprefix("/"))
+            if not dry_run:
+                engine.remove_container(container["Id"], volumes=True)
+    for network in engine.networks(MANAGED):
+        build = network["Labels"].get(f"{LABEL}build")
+        if build is not None and build not in active:
+            found.append(network["Name"])
+            if not dry_run:
+                engine.remove_network(network["Name"])
+    return found
+
+
+def _workspaces(state: State, active: set[str], dry_run: bool) -> list[str]:
+    folder = state.settings.workspace_dir
+    found = []
+    for path in sorted(folder.glob("build-*")) if folder.is_dir() else ():
+        if path.name.removeprefix("build-") not in active:
+            found.append(str(path))
+            if not dry_run:
+                shutil.rmtree(path)
+    return found
+
+
+def _unneeded_images(state: State, engine: Engine, keep: int, older_than_days: float | None) -> list[dict[str, Any]]:
+    needed = {container["ImageID"] for container in engine.containers()}
+    with state.session() as session:
+        needed |= _pinned(session, keep) | _newest(session)
+    oldest = None if older_than_days is None else time.time() - older_than_days * 86400
+    return [
+        image
+        for image in engine.images({**MANAGED, f"{LABEL}client": state.client})
+        if image["Id"] not in needed
+        and f"{LABEL}base" not in (image.get("Labels") or {})
+        and (oldest is None or image["Created"] < oldest)
+    ]
+
+
+def _pinned(session: Session, keep: int) -> set[str]:
+    """Digests of each product's live release and of its newest ones."""
+    pinned = set()
+    for product in session.scalars(select(Product)):
+        newest = session.scalars(
+            select(Release).where(Release.product_id == product.id).order_by(Release.number.desc())
+        ).all()
+        pinned |= {row.digest for row in newest[:keep]}
+        pinned |= {row.digest for row in newest if row.number == product.release_number}
+    return pinned
+
+
+def _newest(session: Session) -> set[str]:
+    newest: dict[tuple[int, str, str], str] = {}
+    for row in session.scalars(select(DockerImage).order_by(DockerImage.id)):
+        newest[(row.project_id, row.service, row.profile)] = row.digest or ""
+    return set(newest.values())
+
+
+def _remove_image(state: State, engine: Engine, names: list[str], digest: str) -> bool:
+    """Whether it is gone; an image that another one is built on stays with the engine."""
+    try:
+        for name in names:
+            engine.remove_image(name)
+    except DockwrightError:
+        if engine.image(digest) is not None:
+            return False
+    with state.session() as session:
+        for row in session.scalars(select(DockerImage).where(DockerImage.digest == digest)):
+            session.delete(row)
+    return True
