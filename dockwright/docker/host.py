@@ -80,12 +80,12 @@ def _pip_options(environ: Mapping[str, str]) -> dict[str, str]:
 
     home = Path(environ.get("HOME", "/"))
     user = Path(environ.get("XDG_CONFIG_HOME") or home / ".config") / "pip/pip.conf"
-    files = ["/etc/xdg/pip/pip.conf", "/etc/pip.conf", home / ".pip/pip.conf", user, Path(sys.prefix) / "pip.conf"]
-    files += [file] if (file := environ.get("PIP_CONFIG_FILE")) else []
+    places = ["/etc/xdg/pip/pip.conf", "/etc/pip.conf", home / ".pip/pip.conf", user, Path(sys.prefix) / "pip.conf"]
+    places += [environ["PIP_CONFIG_FILE"]] if environ.get("PIP_CONFIG_FILE") else []
     found: dict[str, str] = {}
-    for file in files:
+    for place in places:
         parser = configparser.RawConfigParser(strict=False)
-        parser.read(file, encoding="utf-8")
+        parser.read(place, encoding="utf-8")
         for section in ("global", "install"):
             if parser.has_section(section):
                 found |= {option: value for option, value in parser.items(section) if option in _PIP_OPTIONS}

@@ -127,7 +127,7 @@ def _require_room(*folders: Path) -> None:
     for folder in folders:
         if folder.exists() and (free := shutil.disk_usage(folder).free) < NEEDED_BYTES:
             raise DiskFull(
-                f"Only {free / 1e9:.1f} GB are free at {folder}: a base image takes {NEEDED_BYTES / 1e9:.1f} GB to make",
+                f"Only {free / 1e9:.1f} GB are free at {folder}: a base image needs {NEEDED_BYTES / 1e9:.1f} GB",
                 remedy="Free some with: dockwright cleanup",
             )
 
