@@ -80,7 +80,13 @@ def _pip_options(environ: Mapping[str, str]) -> dict[str, str]:
 
     home = Path(environ.get("HOME", "/"))
     user = Path(environ.get("XDG_CONFIG_HOME") or home / ".config") / "pip/pip.conf"
-    places = ["/etc/xdg/pip/pip.conf", "/etc/pip.conf", home / ".pip/pip.conf", user, Path(sys.prefix) / "pip.conf"]
+    places: list[str | Path] = [
+        "/etc/xdg/pip/pip.conf",
+        "/etc/pip.conf",
+        home / ".pip/pip.conf",
+        user,
+        Path(sys.prefix) / "pip.conf",
+    ]
     places += [environ["PIP_CONFIG_FILE"]] if environ.get("PIP_CONFIG_FILE") else []
     found: dict[str, str] = {}
     for place in places:

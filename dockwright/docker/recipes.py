@@ -67,12 +67,14 @@ fi
 exec "$@"
 """
 
+# Dockerfiles that run nginx as another user give that user /var/cache/nginx: the temporary files move there.
 _NGINX_SETUP = """
 groupadd --system --gid 101 nginx
 useradd --system --uid 101 --gid nginx --home-dir /var/cache/nginx --no-create-home --shell /usr/sbin/nologin nginx
 rm -rf /etc/nginx/sites-available /etc/nginx/sites-enabled
+rm -rf /var/lib/nginx
 mkdir -p /var/cache/nginx /docker-entrypoint.d
-mv /etc/nginx/html/index.html /usr/share/nginx/html/index.html 2>/dev/null || true
+ln -s ../cache/nginx /var/lib/nginx
 ln -sf /dev/stdout /var/log/nginx/access.log
 ln -sf /dev/stderr /var/log/nginx/error.log
 """
@@ -132,7 +134,7 @@ exec "$@"
 """
 
 _BUSYBOX_SETUP = """
-rm -rf /usr/share
+rm -rf /usr/share/initramfs-tools /usr/share/lintian /usr/share/man
 mkdir -p /tmp /root /home /var/tmp /dev /proc /sys
 chmod 1777 /tmp /var/tmp
 chmod 700 /root
@@ -229,7 +231,7 @@ def bootstrap_command(recipe: Recipe, *, tar: Path, sources: Path, apt_options: 
         *(f"--dpkgopt=path-exclude={pattern}" for pattern in _LEFT_OUT),
         "--dpkgopt=path-include=/usr/share/doc/*/copyright",
         *(f"--aptopt={option}" for option in apt_options),
-        f"--customize-hook={HOOK}",
+        f"--{'extract' if recipe.variant == 'extract' else 'customize'}-hook={HOOK}",
         SUITE,
         str(tar),
         str(sources),
