@@ -40,7 +40,7 @@ class InputStep:
     target: str
     """Name of the build target it belongs to, or its number as text."""
     number: str
-    """As BuildKit counts it: "3/7" of its target."""
+    """As BuildKit counts it: "3/7" of its target; "" for what only sets metadata, such as ENV."""
     line: int
     """First line in the Dockerfile, from 1."""
     instruction: str
@@ -50,13 +50,15 @@ class InputStep:
     resolved: str
     """The same with the variables in scope put in, where the instruction takes them."""
     args: Mapping[str, str] = field(default_factory=dict)
-    """Build arguments in the environment of a RUN, by name."""
+    """Build arguments in the environment of a RUN, or that another instruction looks at, by name."""
     base: str | None = None
-    """For a FROM of an image: the image's digest."""
+    """For a FROM of an image, and a COPY or mount from one: the image's digest."""
     depends_on: tuple[str, ...] = ()
     """Build targets or images that it copies or mounts from."""
     files: tuple[InputFile, ...] = ()
     """Files of the context that it takes in, sorted by path."""
+    vertex: str = ""
+    """The name under which BuildKit reports it, "" where it only sets metadata."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +67,7 @@ class InputManifest:
     target: str | None
     steps: tuple[InputStep, ...]
     digest: str
-    """SHA-256 in hexadecimal of all the above in canonical JSON: equal inputs, equal digest."""
+    """SHA-256 in hexadecimal of what decides the image, in canonical JSON: equal inputs, equal digest."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
