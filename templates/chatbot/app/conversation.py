@@ -19,14 +19,12 @@ from app.knowledge import Hit, Knowledge
 from app.llm import Completion, LanguageModel, LanguageModelError, Message
 from app.records import StoreUnavailable
 from app.tools import Tool, call
+from app.words import is_greeting, is_thanks
 
 MAX_ROUNDS = 6
 """How often the model may ask for tools before it must answer."""
 
 NO_RECORDS = "My records cannot be reached at the moment, so I could not note this down. Please try again later."
-_GREETING = re.compile(
-    r"^\W*(?:hi|hello|hey|hiya|good (?:morning|afternoon|evening|day)|greetings|howdy)\b[^?]{0,20}$", re.IGNORECASE
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +157,9 @@ class Conversation:
 
     def _unknown(self, message: str) -> str:
         """Says that it does not know, and what it can help with."""
-        if _GREETING.match(message):
+        if is_thanks(message):
+            return "You are welcome."
+        if is_greeting(message):
             opening = " ".join(filter(None, [f"Hello, I am {self.assistant.name}.", self.assistant.description]))
         else:
             opening = "I do not have an answer to that."
@@ -233,7 +233,7 @@ def _added(answer: Answer, text: str) -> Delta:
 
 
 async def _in_pieces(text: str, answer: Answer) -> AsyncIterator[Delta]:
-    for piece in re.findall(r"\s*\S+|\s+$", text):
+    for piece in re.findall(r"\S+\s*|^\s+", text):
         yield _added(answer, piece)
 
 

@@ -14,10 +14,13 @@ K1, B = 1.4, 0.6
 ANSWER_WEIGHT = 0.4
 """A word that stands only in an answer says less about the question that it answers."""
 
-ENOUGH = 0.32
+ENOUGH = 0.3
 """Share of a question's meaning that an example must cover to be its answer."""
 
-TYPO_WEIGHT = 0.8
+NEAR_BEST = 0.6
+"""Share of the best example's score that a further one must reach."""
+
+TYPO_WEIGHT = 0.95
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +59,9 @@ class Knowledge:
         return sorted(hits, key=lambda hit: (-hit.rank, hit.example.question))[:limit]
 
     def answers(self, text: str, limit: int = 4) -> list[Hit]:
-        return [hit for hit in self.search(text, limit) if hit.is_answer]
+        """Those that answer the question, best first; none that is far behind the best."""
+        hits = [hit for hit in self.search(text, limit) if hit.is_answer]
+        return [hit for hit in hits if hit.score >= NEAR_BEST * hits[0].score]
 
     def _hit(self, number: int, wanted: Iterable[tuple[str, str, float]], meaning: float) -> Hit:
         question, answer = self._questions[number], self._answers[number]

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -38,23 +38,25 @@ _INTEREST = re.compile(
 )
 _MONEY = r"(?:[$€£]\s?\d[\d.,]*\s?[km]?|\d[\d.,]*\s?[km]?\s?(?:dollars?|euros?|pounds?|usd|eur|gbp|chf|[$€£]))"
 _PATTERNS = {
-    "email": re.compile(r"(?P<value>[\w.+-]+@[\w-]+(?:\.[\w-]+)+)"),
+    "email": re.compile(r"(?P<value>[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63})+)"),
     "phone": re.compile(r"(?<![\w.])(?P<value>\+\d[\d ()/-]{6,18}\d|\b0\d{1,4}[ /-]\d[\d ()/-]{4,14}\d)"),
     "budget": re.compile(
-        rf"(?P<value>{_MONEY}(?:\s?(?:a|per)\s(?:month|year|seat|user))?)|budget\s+(?:is|of|:)?\s*(?:about|around|up to)?\s*"
-        r"(?P<other>\d[\d.,]*\s?[km]?)",
+        rf"(?P<value>{_MONEY}(?:\s?(?:a|per)\s(?:month|year|seat|user))?)"
+        r"|budget\s+(?:is|of|:)?\s*(?:about|around|up to)?\s*(?P<other>\d[\d.,]*\s?[km]?)",
         re.IGNORECASE,
     ),
     "timeline": re.compile(
-        r"\b(?P<value>(?:in|within)\s+(?:the\s+next\s+)?(?:\d+|a|one|two|three|four|five|six)\s+(?:days?|weeks?|months?|years?)"
+        r"\b(?P<value>(?:in|within)\s+(?:the\s+next\s+)?(?:\d+|a|one|two|three|four|five|six)"
+        r"\s+(?:days?|weeks?|months?|years?)"
         r"|(?:this|next)\s+(?:week|month|quarter|year)|by\s+(?:the\s+end\s+of\s+)?(?:january|february|march|april|may|june|july"
         r"|august|september|october|november|december|q[1-4]|summer|autumn|winter|spring|next\s+\w+|the\s+year)|asap"
         r"|as soon as possible|immediately|tomorrow|q[1-4](?:\s+20\d\d)?)\b",
         re.IGNORECASE,
     ),
     "authority": re.compile(
-        r"\b(?:I am|I'm|I\u2019m|as)\s+(?:the|a|our)?\s*(?P<value>ceo|cto|cfo|coo|cio|founder|co-founder|owner|director|managing"
-        r" director|head of [\w ]{2,30}|vp(?: of [\w ]{2,30})?|manager|decision maker)\b|(?P<other>I (?:can )?decide)",
+        r"\b(?:I am|I'm|I\u2019m|as)\s+(?:the|a|our)?\s*(?P<value>ceo|cto|cfo|coo|cio|founder|co-founder|owner|director"
+        r"|managing director|head of [\w ]{2,30}|vp(?: of [\w ]{2,30})?|manager|decision maker)\b"
+        r"|(?P<other>I (?:can )?decide)",
         re.IGNORECASE,
     ),
     "company": re.compile(
@@ -66,7 +68,8 @@ _PATTERNS = {
         r"(?P<value>[A-Z\u00c0-\u00de][\w'\u2019-]+(?:\s+[A-Z\u00c0-\u00de][\w'\u2019-]+){0,3})"
     ),
     "need": re.compile(
-        r"\b(?:need|looking for|look for|searching for|want|would like|interested in|require)\s+(?P<value>[^.?!\n]{3,160})",
+        r"\b(?:need|looking for|look for|searching for|want|would like|interested in|require)\s+"
+        r"(?P<value>[^.?!\n]{3,160})",
         re.IGNORECASE,
     ),
 }
@@ -110,7 +113,7 @@ class Leads(Desk):
     plural = "leads"
     state = "stage"
     initial = "new"
-    moves = {
+    moves: ClassVar = {
         "new": frozenset({"contacted", "qualified", "lost"}),
         "contacted": frozenset({"qualified", "lost"}),
         "qualified": frozenset({"contacted", "won", "lost"}),
@@ -121,8 +124,8 @@ class Leads(Desk):
     create_form = CreateLead
     patch_form = PatchLead
     instructions = (
-        "Leads: whenever the visitor tells who they are, what they need, their budget, their timeline or who decides, save it "
-        "with save_lead at once. Ask for what is missing, one thing a message."
+        "Leads: whenever the visitor tells who they are, what they need, their budget, their timeline or who decides, "
+        "save it with save_lead at once. Ask for what is missing, one thing a message."
     )
 
     def completed(self, status: str, values: Mapping[str, Any], record: Record | None = None) -> dict[str, Any]:
@@ -145,9 +148,9 @@ class Leads(Desk):
         """
         lead = self.open_record(session_id, CLOSED)
         if lead is None:
-            return self.create(CreateLead(**facts), session_id)
+            return self.create(CreateLead.model_validate(facts), session_id)
         news = {name: value for name, value in facts.items() if value and value != lead.get(name)}
-        return self._qualified(self.patch(lead["id"], PatchLead(**news))) if news else lead
+        return self._qualified(self.patch(lead["id"], PatchLead.model_validate(news))) if news else lead
 
     def _qualified(self, lead: View) -> View:
         """A lead that can be reached and says enough is qualified by itself."""
@@ -205,9 +208,9 @@ def facts_in(message: str, asked: str | None = None) -> dict[str, str]:
         value = next((part for part in match.groupdict().values() if part), "") if match else ""
         if value and not (name == "name" and _TITLES.match(value)):
             facts[name] = " ".join(value.split()).rstrip(".,;")[:300]
-    if asked and asked not in facts and asked != "email" and not (set(facts) - {"need"}) and len(message) <= 200:
-        if "?" not in message:
-            facts[asked] = " ".join(message.split()).rstrip(".")
+    is_answer = asked not in {None, "email"} and not facts.keys() - {"need"} and "?" not in message
+    if asked and is_answer and asked not in facts and len(message) <= 200:
+        facts[asked] = " ".join(message.split()).rstrip(".")
     return facts
 
 

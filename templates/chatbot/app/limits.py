@@ -103,7 +103,8 @@ class _Exchange:
         await self._send({"type": "http.response.body", "body": body})
 
     def _headers(self) -> list[tuple[bytes, bytes]]:
-        return [(name.encode(), value.encode()) for name, value in {**_HEADERS, "x-request-id": self.request_id}.items()]
+        headers = {**_HEADERS, "x-request-id": self.request_id}
+        return [(name.encode(), value.encode()) for name, value in headers.items()]
 
 
 def _announced_length(scope: Scope) -> int:
@@ -114,5 +115,11 @@ def _announced_length(scope: Scope) -> int:
 def _log_request(scope: Scope, exchange: _Exchange, seconds: float) -> None:
     if scope["path"] == "/health" and exchange.status == 200:
         return  # Docker asks every few seconds
-    fields = {"method": scope["method"], "path": scope["path"], "status": exchange.status, "request_id": exchange.request_id}
-    log.info("request", extra={"fields": {**fields, "ms": round(seconds * 1000, 1)}})
+    fields = {
+        "method": scope["method"],
+        "path": scope["path"],
+        "status": exchange.status,
+        "request_id": exchange.request_id,
+        "ms": round(seconds * 1000, 1),
+    }
+    log.info("request", extra={"fields": fields})

@@ -76,7 +76,8 @@ class Store:
         now = time.time()
         with self._writing() as connection:
             cursor = connection.execute(
-                "INSERT INTO records (kind, status, session_id, fields, created_at, updated_at) VALUES (?, ?, ?, ?, ?, ?)",
+                "INSERT INTO records (kind, status, session_id, fields, created_at, updated_at) "
+                "VALUES (?, ?, ?, ?, ?, ?)",
                 (kind, status, session_id, json.dumps(fields), now, now),
             )
             return self._get(connection, kind, int(cursor.lastrowid or 0))

@@ -2,13 +2,14 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, HTTPException, Query, Request
+from fastapi import APIRouter, Depends, HTTPException, Path, Query, Request
 
 from app.access import MIN_SESSION_CHARS, is_staff, require_staff
 from app.desk import Desk, MoveRefused
 from app.tasks import Tasks
 
 MAX_LIMIT = 200
+Number = Annotated[int, Path(ge=1, le=2**31)]
 
 
 def records_router(desk: Desk) -> APIRouter:
@@ -42,7 +43,7 @@ def records_router(desk: Desk) -> APIRouter:
             return desk.summary()
 
     @router.get("/{number}", summary=f"One {desk.kind}")
-    def get_record(number: int, request: Request, session_id: str | None = None) -> dict[str, Any]:
+    def get_record(number: Number, request: Request, session_id: str | None = None) -> dict[str, Any]:
         record = _found(desk, number)
         is_own = bool(session_id) and len(str(session_id)) >= MIN_SESSION_CHARS and record["session_id"] == session_id
         if not is_own and not is_staff(request):
@@ -50,7 +51,7 @@ def records_router(desk: Desk) -> APIRouter:
         return record
 
     @router.patch("/{number}", dependencies=[Depends(require_staff)], summary=f"Change a {desk.kind}")
-    def patch_record(number: int, form: patch_form) -> dict[str, Any]:  # type: ignore[valid-type]
+    def patch_record(number: Number, form: patch_form) -> dict[str, Any]:  # type: ignore[valid-type]
         try:
             return desk.patch(number, form)
         except KeyError as error:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -18,8 +18,8 @@ Priority = Literal["low", "normal", "high", "urgent"]
 
 _PREFIX = r"^\s*(?:please\s+|can you\s+|could you\s+|hey,?\s+)*"
 _CREATE = re.compile(
-    _PREFIX
-    + r"(?:(?:create|add|make|open|new|track)\s+(?:a\s+|an\s+|another\s+|the\s+)?(?:new\s+)?(?:task|to-?do)s?|(?:task|to-?do)\s*:)"
+    _PREFIX + r"(?:(?:create|add|make|open|new|track)\s+(?:a\s+|an\s+|another\s+|the\s+)?(?:new\s+)?(?:task|to-?do)s?"
+    r"|(?:task|to-?do)\s*:)"
     r"\s*(?:to\s+|for\s+|:|called\s+|named\s+|-\s*)?\s*(?P<rest>.+)$",
     re.IGNORECASE | re.DOTALL,
 )
@@ -79,7 +79,7 @@ class PatchTask(Form):
 
 
 class ChangeTask(PatchTask):
-    task_id: int
+    task_id: int = Field(ge=1, le=2**31)
 
 
 class ListTasks(Form):
@@ -93,7 +93,7 @@ class Tasks(Desk):
     plural = "tasks"
     initial = "todo"
     is_internal = True
-    moves = {
+    moves: ClassVar = {
         "todo": frozenset({"in_progress", "blocked", "done"}),
         "in_progress": frozenset({"todo", "blocked", "done"}),
         "blocked": frozenset({"todo", "in_progress", "done"}),
@@ -103,8 +103,8 @@ class Tasks(Desk):
     create_form = CreateTask
     patch_form = PatchTask
     instructions = (
-        "Tasks: create, change and list them with the tools; a task is named by its number. Never say that a task was made or "
-        "changed unless a tool did it."
+        "Tasks: create, change and list them with the tools; a task is named by its number. Never say that a task was "
+        "made or changed unless a tool did it."
     )
 
     def completed(self, status: str, values: Mapping[str, Any], record: Record | None = None) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -10,7 +10,7 @@ from app.desk import Desk, DeskReply, Form, Turn, View
 from app.knowledge import Hit
 from app.records import Record
 from app.tools import Tool
-from app.words import content_words
+from app.words import content_words, is_greeting, is_thanks
 
 Status = Literal["open", "in_progress", "escalated", "resolved"]
 Priority = Literal["low", "normal", "high", "urgent"]
@@ -44,7 +44,7 @@ _ASKED = re.compile(
 _STATE_ASKED = re.compile(
     r"\b(?:status|state|update|news|progress|where)\b.{0,40}\b(?:ticket|case|complaint)\b", re.IGNORECASE
 )
-_EMAIL = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
+_EMAIL = re.compile(r"[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63})+")
 
 
 class CreateTicket(Form):
@@ -82,7 +82,7 @@ class OpenTicket(Form):
 
 
 class ChangeTicket(Form):
-    ticket_id: int
+    ticket_id: int = Field(ge=1, le=2**31)
     priority: Priority | None = None
     status: Status | None = None
     note: str = Field(default="", max_length=2000, description="What is new")
@@ -96,7 +96,7 @@ class Tickets(Desk):
     kind = "ticket"
     plural = "tickets"
     initial = "open"
-    moves = {
+    moves: ClassVar = {
         "open": frozenset({"in_progress", "escalated", "resolved"}),
         "in_progress": frozenset({"open", "escalated", "resolved"}),
         "escalated": frozenset({"in_progress", "resolved"}),
@@ -106,8 +106,8 @@ class Tickets(Desk):
     create_form = CreateTicket
     patch_form = PatchTicket
     instructions = (
-        "Support tickets: open one with open_ticket when you cannot solve a problem, when the customer asks for it or for a "
-        "person, or is upset, and tell the customer its number. Use change_ticket for what comes later."
+        "Support tickets: open one with open_ticket when you cannot solve a problem, when the customer asks for it or "
+        "for a person, or is upset, and tell the customer its number. Use change_ticket for what comes later."
     )
 
     def completed(self, status: str, values: Mapping[str, Any], record: Record | None = None) -> dict[str, Any]:
@@ -138,6 +138,8 @@ class Tickets(Desk):
         reason = self.escalation_reason(turn.message)
         is_asked = bool(_ASKED.search(turn.message))
         if reason is None and not is_asked:
+            if reply := self._address_for_ticket(turn):
+                return reply
             reason = self._after_misses(turn, hits)
         if reason is None and not is_asked:
             return None
@@ -153,7 +155,18 @@ class Tickets(Desk):
         ticket = self.open_for(turn, reason)
         return DeskReply(text=f"{_opening(ticket)}", records=(ticket,), replaces_answer=False)
 
+    def _address_for_ticket(self, turn: Turn) -> DeskReply | None:
+        """The answer to "At which email address can we reach you?"."""
+        email = _EMAIL.search(turn.message)
+        ticket = self.open_record(turn.session_id, frozenset({"resolved"})) if email else None
+        if email is None or ticket is None or ticket.get("customer_email"):
+            return None
+        ticket = self.patch(ticket["id"], PatchTicket(customer_email=email[0][:320]))
+        return DeskReply(text=f"Thank you. We will write to {email[0]} about ticket {ticket['id']}.", records=(ticket,))
+
     def _after_misses(self, turn: Turn, hits: Sequence[Hit]) -> str | None:
+        if is_greeting(turn.message) or is_thanks(turn.message):
+            return None
         misses = self.store.count_miss(turn.session_id, is_miss=not hits)
         return f"no answer was found {misses} times in a row" if misses >= MISSES_BEFORE_ESCALATION else None
 

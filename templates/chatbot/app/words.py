@@ -3,14 +3,23 @@
 import re
 import unicodedata
 
-STOP_WORDS = frozenset(
-    "a about all am an and any are as at be been but by can could did do does for from get had has have how i if in is it "
-    "its just me my of on or our please so some tell than that the their them there these they this to up us was we were "
-    "what when where which who why will with would you your".split()
-)
+_STOP_TEXT = """
+a about all am an and any are as at be been but by can could did do does for from get had has have how i if in is it its
+just me my of on or our please so some tell than that the their them there these they this to up us was we were what
+when where which who why will with would you your
+"""
+STOP_WORDS = frozenset(_STOP_TEXT.split())
 
 _UNSPACED = re.compile("[\u0e00-\u0eff\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]")
 """Thai, Lao, Khmer, kana and Han: scripts that put no blanks between words."""
+
+_GREETING = re.compile(
+    r"\W{0,5}(?:hi|hello|hey|hiya|good (?:morning|afternoon|evening|day)|greetings|howdy)\b[^?]{0,20}", re.IGNORECASE
+)
+_THANKS = re.compile(
+    r"\W{0,5}(?:ok(?:ay)?|great|perfect|many)?\W{0,5}(?:thanks?|thank you|cheers|bye|goodbye)\b[^?]{0,30}",
+    re.IGNORECASE,
+)
 
 _LATIN = re.compile("[a-z]+")
 
@@ -60,3 +69,11 @@ def _without_double(base: str) -> str:
 
 
 _STOP_STEMS = frozenset(stem(word) for word in STOP_WORDS) | STOP_WORDS
+
+
+def is_greeting(text: str) -> bool:
+    return bool(_GREETING.fullmatch(text.strip()))
+
+
+def is_thanks(text: str) -> bool:
+    return bool(_THANKS.fullmatch(text.strip()))
