@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
 
-import typer
+import click
 
-from dockwright.cli.output import Json, print_json, say, size, table
-
-Names = Annotated[
-    list[str] | None, typer.Argument(metavar="[NAME]…", help="debian, python, node, nginx, busybox; all unless given.")
-]
-List = Annotated[bool, typer.Option("--list", help="Only show which there are.")]
-Force = Annotated[bool, typer.Option("--force", help="Make them again even where they are ready.")]
+from dockwright.cli.output import json_option, print_json, say, size, table
 
 
-def base(names: Names = None, only_list: List = False, force: Force = False, as_json: Json = False) -> None:
+@click.command()
+@click.argument("names", metavar="[NAME]...", nargs=-1)
+@click.option("--list", "only_list", is_flag=True, help="Only show which there are.")
+@click.option("--force", is_flag=True, help="Make them again even where they are ready.")
+@json_option
+def base(names: tuple[str, ...], only_list: bool, force: bool, as_json: bool) -> None:
     """Make base images from Debian packages, for networks without an image registry.
 
     Builds use them for the official images that a Dockerfile names, and say so.
@@ -29,9 +27,9 @@ def base(names: Names = None, only_list: List = False, force: Force = False, as_
 
     read = settings.load()
     if only_list:
-        found = bases.listing(read, names or ())
+        found = bases.listing(read, names)
     else:
-        found = bases.make(read, names or (), force=force, report=_report, cancel=Cancel())
+        found = bases.make(read, names, force=force, report=_report, cancel=Cancel())
     if as_json:
         print_json([one.as_dict() for one in found])
         return

@@ -5,30 +5,41 @@ from __future__ import annotations
 import signal
 import sys
 import time
-from typing import Annotated, Any, cast
+from typing import Any
 
-import typer
+import click
 
-from dockwright.cli.output import Json, pairs, print_json, say, seconds, show_error, size
+from dockwright.cli.output import json_option, pairs, print_json, say, seconds, show_error, size
 from dockwright.domain.build import STAGE_NAMES, Profile, StageName
 from dockwright.process import Cancel
 
 
+@click.command()
+@click.argument("source", metavar="[PATH|PROJECT]", default=".")
+@click.option("--profile", type=click.Choice(["dev", "prod"]), help="dev: no cache, fresh bases. prod: every cache.")
+@click.option("--service", metavar="S", help="One service of several.")
+@click.option("--tag", metavar="T", help="Tag of the image; b and the build's number unless set.")
+@click.option("--build-arg", metavar="K=V", multiple=True, help="A build argument.")
+@click.option("--secret", metavar="id=…,src=…", multiple=True, help="A build secret.")
+@click.option("--env", metavar="K=V", multiple=True, help="Environment of the running app.")
+@click.option("--port", type=click.IntRange(1, 65535), help="The port that the product is reached at.")
+@click.option("--no-cache", is_flag=True, help="Run every step again.")
+@click.option("--no-deploy", is_flag=True, help="Stop when the image is tested.")
+@click.option("--until", metavar="STAGE", type=click.Choice(STAGE_NAMES), help="The last stage to run.")
+@json_option
 def build(
-    source: Annotated[
-        str, typer.Argument(metavar="[PATH|PROJECT]", help="A folder, a Git URL with #ref, or a project's name.")
-    ] = ".",
-    profile: Annotated[str | None, typer.Option(help="dev (no cache) or prod.", metavar="dev|prod")] = None,
-    service: Annotated[str | None, typer.Option(help="One service of several.", metavar="S")] = None,
-    tag: Annotated[str | None, typer.Option(help="Tag of the image; b and the build's number unless set.")] = None,
-    build_arg: Annotated[list[str] | None, typer.Option(help="A build argument.", metavar="K=V")] = None,
-    secret: Annotated[list[str] | None, typer.Option(help="A build secret.", metavar="id=…,src=…")] = None,
-    env: Annotated[list[str] | None, typer.Option(help="Environment of the running app.", metavar="K=V")] = None,
-    port: Annotated[int | None, typer.Option(help="The port that the product is reached at.", min=1, max=65535)] = None,
-    no_cache: Annotated[bool, typer.Option("--no-cache", help="Run every step again.")] = False,
-    no_deploy: Annotated[bool, typer.Option("--no-deploy", help="Stop when the image is tested.")] = False,
-    until: Annotated[str | None, typer.Option(help="The last stage to run.", metavar="STAGE")] = None,
-    as_json: Json = False,
+    source: str,
+    profile: Profile | None,
+    service: str | None,
+    tag: str | None,
+    build_arg: tuple[str, ...],
+    secret: tuple[str, ...],
+    env: tuple[str, ...],
+    port: int | None,
+    no_cache: bool,
+    no_deploy: bool,
+    until: StageName | None,
+    as_json: bool,
 ) -> None:
     """Build, test, deploy and verify a folder, a Git ref or a project.
 
@@ -41,16 +52,16 @@ def build(
 
     state = State(settings.load())
     options = BuildOptions(
-        profile=cast("Profile | None", _one_of(profile, ("dev", "prod"), "--profile")),
+        profile=profile,
         service=service,
         tag=tag,
-        args=pairs(build_arg or (), "--build-arg"),
-        secrets=tuple(secret or ()),
-        env=pairs(env or (), "--env"),
+        args=pairs(build_arg, "--build-arg"),
+        secrets=secret,
+        env=pairs(env, "--env"),
         port=port,
         no_cache=no_cache,
         deploy=not no_deploy,
-        until=cast("StageName | None", _one_of(until, STAGE_NAMES, "--until")),
+        until=until,
     )
     cancel = Cancel(deadline=time.monotonic() + state.settings.timeout_seconds)
     # Ctrl-C only sets the cancel: every wait looks at it, so nothing is torn in the middle of being made.
@@ -65,12 +76,6 @@ def build(
     if as_json:
         print_json(document)
     _finish(document, as_json)
-
-
-def _one_of(value: str | None, allowed: tuple[str, ...], option: str) -> str | None:
-    if value is not None and value not in allowed:
-        raise typer.BadParameter(f"{value!r} is not one of: {', '.join(allowed)}", param_hint=option)
-    return value
 
 
 def _watcher(as_json: bool) -> Any:
@@ -91,7 +96,7 @@ def _finish(document: dict[str, Any], as_json: bool) -> None:
 
         raised = by_code(error)
         show_error(raised, as_json=False)
-        raise typer.Exit(raised.exit_code)
+        sys.exit(raised.exit_code)
     if as_json:
         return
     for service in document["services"]:

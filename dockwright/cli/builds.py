@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import json
 import time
-from typing import Annotated
 
-import typer
+import click
 
-from dockwright.cli.output import Json, print_json, say, seconds, table
+from dockwright.cli.output import json_option, print_json, say, seconds, table
 
 
-def builds(
-    limit: Annotated[int, typer.Option(help="How many, the newest first.", min=1, max=1000)] = 20,
-    as_json: Json = False,
-) -> None:
+@click.command()
+@click.option("--limit", type=click.IntRange(1, 1000), default=20, help="How many, the newest first.")
+@json_option
+def builds(limit: int, as_json: bool) -> None:
     """List the newest builds.
 
     Example: dockwright builds --limit 5
@@ -47,11 +46,11 @@ def builds(
         )
 
 
-def logs(
-    build: Annotated[int, typer.Argument(metavar="BUILD", help="The build's number.")],
-    follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on until the build has ended.")] = False,
-    as_json: Json = False,
-) -> None:
+@click.command()
+@click.argument("build", type=int)
+@click.option("-f", "--follow", is_flag=True, help="Go on until the build has ended.")
+@json_option
+def logs(build: int, follow: bool, as_json: bool) -> None:
     """Show what a build said; with --json every event, a JSON document a line.
 
     Example: dockwright logs 12

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import Annotated
 
-import typer
+import click
 
-from dockwright.cli.output import Json, print_json, say
+from dockwright.cli.output import json_option, print_json, say
 from dockwright.errors import DockerfileSyntax
 
 
-def check(
-    path: Annotated[Path, typer.Argument(metavar="[PATH]", help="The folder that holds the Dockerfile.")] = Path(),
-    as_json: Json = False,
-) -> None:
+@click.command()
+@click.argument("path", metavar="[PATH]", type=click.Path(path_type=Path), default=".")
+@json_option
+def check(path: Path, as_json: bool) -> None:
     """Check a Dockerfile's syntax without building, with BuildKit's own parser.
 
     Example: dockwright check ~/my-app
@@ -31,7 +31,7 @@ def check(
         if as_json:
             finding = {"severity": "error", "message": error.message, "remedy": error.remedy, "place": str(dockerfile)}
             print_json({"ok": False, "findings": [finding]})
-            raise typer.Exit(1) from error
+            sys.exit(1)
         raise
     if as_json:
         print_json({"ok": True, "findings": []})

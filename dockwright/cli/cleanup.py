@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import click
 
-import typer
-
-from dockwright.cli.output import Json, print_json, say, size
+from dockwright.cli.output import json_option, print_json, say, size
 
 
-def cleanup(
-    keep: Annotated[int, typer.Option(help="Newest releases of each product that stay.", min=1)] = 5,
-    older_than: Annotated[
-        float | None, typer.Option(help="Only images older than so many days.", metavar="D", min=0)
-    ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be removed.")] = False,
-    as_json: Json = False,
-) -> None:
+@click.command()
+@click.option(
+    "--keep", type=click.IntRange(min=1), default=5, show_default=True, help="Releases of a product that stay."
+)
+@click.option("--older-than", metavar="D", type=click.FloatRange(min=0), help="Only images older than so many days.")
+@click.option("--dry-run", is_flag=True, help="Only show what would be removed.")
+@json_option
+def cleanup(keep: int, older_than: float | None, dry_run: bool, as_json: bool) -> None:
     """Remove images, containers and folders that Dockwright made and nothing needs any more.
 
     Example: dockwright cleanup --keep 3 --dry-run

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import typer
+import click
 
-from dockwright.cli.output import Json, print_json, say
+from dockwright.cli.output import json_option, print_json, say
 
-db = typer.Typer(help="The state database.", no_args_is_help=True, rich_markup_mode=None)
-db.callback()(lambda: None)
+
+@click.group()
+def db() -> None:
+    """The state database."""
 
 
 @db.command()
-def upgrade(as_json: Json = False) -> None:
+@json_option
+def upgrade(as_json: bool) -> None:
     """Bring the database to the newest schema; every other command does so by itself.
 
     Example: dockwright db upgrade

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
-import typer
+import click
 
-from dockwright.cli.output import Json, print_json, say, size, table
+from dockwright.cli.output import json_option, print_json, say, size, table
 
-image = typer.Typer(help="Show or remove one image.", no_args_is_help=True, rich_markup_mode=None)
-Name = Annotated[str, typer.Argument(metavar="ID", help="Its number or name:tag, as `dockwright images` shows it.")]
+
+@click.group()
+def image() -> None:
+    """Show or remove one image: by its number or name:tag, as `dockwright images` shows it."""
 
 
 def _state() -> Any:
@@ -19,7 +21,9 @@ def _state() -> Any:
     return State(settings.load())
 
 
-def images(as_json: Json = False) -> None:
+@click.command()
+@json_option
+def images(as_json: bool) -> None:
     """List the images that builds have left, the newest first.
 
     Example: dockwright images
@@ -50,7 +54,9 @@ def images(as_json: Json = False) -> None:
 
 
 @image.command()
-def show(image_id: Name, as_json: Json = False) -> None:
+@click.argument("image_id", metavar="ID")
+@json_option
+def show(image_id: str, as_json: bool) -> None:
     """Show one image: what it is made of, and who needs it.
 
     Example: dockwright image show 3
@@ -71,7 +77,9 @@ def show(image_id: Name, as_json: Json = False) -> None:
 
 
 @image.command()
-def rm(image_id: Name, as_json: Json = False) -> None:
+@click.argument("image_id", metavar="ID")
+@json_option
+def rm(image_id: str, as_json: bool) -> None:
     """Remove one image that no release needs.
 
     Example: dockwright image rm 3

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Annotated, Any
+from typing import Any
 
-import typer
+import click
 
 from dockwright.errors import DockwrightError
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on standard output.")
 
 
 def print_json(document: Any) -> None:
@@ -68,6 +68,6 @@ def pairs(texts: Sequence[str], option: str) -> dict[str, str]:
     for text in texts:
         name, equals, value = text.partition("=")
         if not equals or not name:
-            raise typer.BadParameter(f"{text!r} is not of the form NAME=VALUE", param_hint=option)
+            raise click.BadParameter(f"{text!r} is not of the form NAME=VALUE", param_hint=option)
         values[name] = value
     return values

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Any
 
-import typer
+import click
 
-from dockwright.cli.output import Json, pairs, print_json, say, seconds, table
+from dockwright.cli.output import json_option, pairs, print_json, say, seconds, table
 from dockwright.process import Cancel
-
-Name = Annotated[str, typer.Argument(metavar="PRODUCT", help="The product's slug, as `dockwright products` shows it.")]
 
 
 def _state() -> Any:
@@ -40,7 +38,9 @@ def _said(as_json: bool) -> Callable[[str], None]:
     return (lambda _: None) if as_json else say
 
 
-def products(as_json: Json = False) -> None:
+@click.command()
+@json_option
+def products(as_json: bool) -> None:
     """List the products and what really runs of each.
 
     Example: dockwright products
@@ -69,23 +69,26 @@ def products(as_json: Json = False) -> None:
         )
 
 
-def deploy(
-    product: Name,
-    image: Annotated[str | None, typer.Option(help="Number or name:tag, as `dockwright images` shows it.")] = None,
-    env: Annotated[list[str] | None, typer.Option(help="Environment of the app.", metavar="K=V")] = None,
-    as_json: Json = False,
-) -> None:
+@click.command()
+@click.argument("product")
+@click.option("--image", metavar="I", help="Number or name:tag, as `dockwright images` shows it.")
+@click.option("--env", metavar="K=V", multiple=True, help="Environment of the app.")
+@json_option
+def deploy(product: str, image: str | None, env: tuple[str, ...], as_json: bool) -> None:
     """Put a new release live: another image, or the same one with another environment. Nothing is built.
 
     Example: dockwright deploy support --env LOG_LEVEL=debug
     """
     from dockwright.services import products as service
 
-    values = pairs(env or (), "--env")
+    values = pairs(env, "--env")
     _show(service.deploy(_state(), product, _cancel(), _said(as_json), image=image, env=values), as_json)
 
 
-def start(product: Name, as_json: Json = False) -> None:
+@click.command()
+@click.argument("product")
+@json_option
+def start(product: str, as_json: bool) -> None:
     """Start the release that was live last.
 
     Example: dockwright start support
@@ -95,7 +98,10 @@ def start(product: Name, as_json: Json = False) -> None:
     _show(service.start(_state(), product, _cancel(), _said(as_json)), as_json)
 
 
-def stop(product: Name, as_json: Json = False) -> None:
+@click.command()
+@click.argument("product")
+@json_option
+def stop(product: str, as_json: bool) -> None:
     """Stop a product. Its releases, environment and volumes stay.
 
     Example: dockwright stop support
@@ -105,11 +111,11 @@ def stop(product: Name, as_json: Json = False) -> None:
     _show(service.stop(_state(), product, _said(as_json)), as_json)
 
 
-def scale(
-    product: Name,
-    replicas: Annotated[int, typer.Argument(metavar="N", help="How many instances share the traffic.", min=1)],
-    as_json: Json = False,
-) -> None:
+@click.command()
+@click.argument("product")
+@click.argument("replicas", metavar="N", type=click.IntRange(min=1))
+@json_option
+def scale(product: str, replicas: int, as_json: bool) -> None:
     """Run a product in so many instances.
 
     Example: dockwright scale support 3
@@ -119,7 +125,10 @@ def scale(
     _show(service.scale(_state(), product, replicas, _cancel(), _said(as_json)), as_json)
 
 
-def releases(product: Name, as_json: Json = False) -> None:
+@click.command()
+@click.argument("product")
+@json_option
+def releases(product: str, as_json: bool) -> None:
     """List a product's releases, the newest first.
 
     Example: dockwright releases support
@@ -147,11 +156,11 @@ def releases(product: Name, as_json: Json = False) -> None:
     )
 
 
-def rollback(
-    product: Name,
-    to: Annotated[int | None, typer.Option(help="The release; the one before the present unless set.")] = None,
-    as_json: Json = False,
-) -> None:
+@click.command()
+@click.argument("product")
+@click.option("--to", metavar="N", type=int, help="The release; the one before the present unless set.")
+@json_option
+def rollback(product: str, to: int | None, as_json: bool) -> None:
     """Put an older release live again: its very image and environment, nothing is built.
 
     Example: dockwright rollback support --to 3

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import typer
+import click
 
-from dockwright.cli.output import Json, print_json, say
+from dockwright.cli.output import json_option, print_json, say
 
 
-def new(
-    template: Annotated[str, typer.Argument(metavar="TEMPLATE", help="The template's name, such as chatbot.")],
-    name: Annotated[str, typer.Argument(metavar="NAME", help="What the project is to be called.")],
-    values: Annotated[Path | None, typer.Option(help="A YAML or JSON file with variables.", metavar="FILE")] = None,
-    assign: Annotated[
-        list[str] | None, typer.Option("--set", help="One variable; dots lead into it.", metavar="K=V")
-    ] = None,
-    as_json: Json = False,
-) -> None:
+@click.command()
+@click.argument("template")
+@click.argument("name")
+@click.option("--values", metavar="FILE", type=click.Path(path_type=Path), help="A YAML or JSON file with variables.")
+@click.option("--set", "assign", metavar="K=V", multiple=True, help="One variable; dots lead into it.")
+@json_option
+def new(template: str, name: str, values: Path | None, assign: tuple[str, ...], as_json: bool) -> None:
     """Make a project from a template.
 
     Example: dockwright new chatbot Support --set assistant_type=customer_support --set personality.tone=warm
@@ -28,7 +26,7 @@ def new(
     from dockwright.services.state import State
 
     loaded = settings.load()
-    variables = _variables(loaded, template, values, assign or [])
+    variables = _variables(loaded, template, values, list(assign))
     project = projects.create_from_template(State(loaded), template, name, variables)
     if as_json:
         print_json(project)

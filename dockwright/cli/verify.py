@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import sys
 
-import typer
+import click
 
-from dockwright.cli.output import Json, print_json, say
+from dockwright.cli.output import json_option, print_json, say
 from dockwright.process import Cancel
 
 MAX_SHOWN = 20
 
 
-def verify(
-    what: Annotated[str, typer.Argument(metavar="[PATH|PRODUCT]", help="A folder, a Git URL or a product.")] = ".",
-    as_json: Json = False,
-) -> None:
+@click.command()
+@click.argument("what", metavar="[PATH|PRODUCT]", default=".")
+@json_option
+def verify(what: str, as_json: bool) -> None:
     """Prove that what runs equals the source, file by file.
 
     Example: dockwright verify ~/my-app
@@ -34,10 +34,10 @@ def verify(
                 say(f"    differs          {path}")
             for entry in instance["files_unverifiable"][:MAX_SHOWN]:
                 say(f"    cannot compare   {entry['path']}: {entry['reason']}")
-        say(
-            f"{'What runs is what was written' if result['ok'] else 'What runs is NOT what was written'}: {result['product']}"
-        )
-        if not result["ok"]:
+        if result["ok"]:
+            say(f"What runs is what was written: {result['product']}")
+        else:
+            say(f"What runs is NOT what was written: {result['product']}")
             say("What to do: build it again with: dockwright build")
     if not result["ok"]:
-        raise typer.Exit(1)
+        sys.exit(1)

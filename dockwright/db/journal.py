@@ -48,7 +48,8 @@ def transaction(connection: sqlite3.Connection) -> Any:
 def find_project(connection: sqlite3.Connection, client_id: int, source_key: str) -> dict[str, Any] | None:
     """A project's row by its source, its JSON columns decoded: what the quick path needs of it."""
     row = connection.execute(
-        "SELECT id, name, slug, description, source, build, deploy FROM projects WHERE client_id = ? AND source_key = ?",
+        "SELECT id, name, slug, description, source, build, deploy FROM projects"
+        " WHERE client_id = ? AND source_key = ?",
         (client_id, source_key),
     ).fetchone()
     if row is None:
@@ -286,6 +287,7 @@ def save_artifacts(connection: sqlite3.Connection, build_id: int, artifacts: Seq
     """`artifacts`: (artifact_type, file_path, content)."""
     with transaction(connection):
         connection.executemany(
-            "INSERT INTO build_artifacts (build_id, artifact_type, file_path, content, created_at) VALUES (?, ?, ?, ?, ?)",
+            "INSERT INTO build_artifacts (build_id, artifact_type, file_path, content, created_at)"
+            " VALUES (?, ?, ?, ?, ?)",
             [(build_id, *artifact, timestamp(time.time())) for artifact in artifacts],
         )

@@ -15,7 +15,7 @@ MAX_BYTES = 20 * 10**9
 def check_size(files: int, size: int, what: str) -> None:
     if files > MAX_FILES or size > MAX_BYTES:
         raise SourceTooLarge(
-            f"{what} holds {files:,} files of {size / 1e9:.1f} GB; the most is {MAX_FILES:,} of {MAX_BYTES / 1e9:.0f} GB",
+            f"{what} holds {files:,} files of {size / 1e9:.1f} GB: over {MAX_FILES:,} or {MAX_BYTES / 1e9:.0f} GB",
             remedy="Leave out what the image does not need: name it in a .dockerignore",
         )
 

@@ -99,7 +99,7 @@ def _read_head(git: Path) -> str | None:
 
 
 def describe(folder: Path, cancel: Cancel) -> tuple[float, bool]:
-    """When the work tree's commit was made, in seconds since the epoch, and whether files below `folder` differ from it."""
+    """When the work tree's commit was made (seconds since the epoch), and whether files below `folder` differ."""
     at = _git(["-C", str(folder), "log", "-1", "--format=%ct"], cancel)
     changed = _git(["-C", str(folder), "status", "--porcelain", "--", "."], cancel)
     return float(at), bool(changed)

@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dockwright.docker.bases import parse_substitutes, substitute_for
 from dockwright.docker.engine import Engine
@@ -90,13 +90,13 @@ class Planner:
         facts = self._remembered_facts() if is_same else self._new_facts(walk)
         args = self.args(facts)
         bases, substitutes = self._bases(facts.refs)
-        question = _digest([facts.content, setting["dockerfile"], args, bases, self.request.target, self.platform])
+        digests = {ref: image["Id"] for ref, image in bases.items()}
+        question = _digest([facts.content, setting["dockerfile"], args, digests, self.request.target, self.platform])
         manifest = None
         if not (is_same and self.staging.memory.get("question") == question):
             manifest = self.manifest(args, bases)
             self.staging.remember(
-                **setting,
-                fingerprint=None if walk.is_racy else walk.fingerprint,
+                **(setting if not walk.is_racy else {**setting, "fingerprint": None}),
                 question=question,
                 manifest=manifest.digest,
                 content=facts.content,
@@ -109,7 +109,7 @@ class Planner:
         found = self._reusable(digest)
         if found is None and manifest is None:
             manifest = self.manifest(args, bases)
-        return self._service_plan(walk, facts, args, substitutes, digest, manifest, found)
+        return self._service_plan(walk, facts, args, bases, substitutes, digest, manifest, found)
 
     # --- what the source is made of --------------------------------------------------------------------------------
 
@@ -138,7 +138,7 @@ class Planner:
 
             committed_at, is_dirty = git.describe(self.tree.root, self.ctx.cancel)
         return _Facts(
-            content=current.digest,
+            content=_digest([(path, facts[4], facts[5]) for path, facts in current.files.items()]),
             declared=dockerfile.declared_args(parsed),
             refs=inputs.image_refs(parsed, target=self.request.target, args=self.request.args),
             committed_at=committed_at,
@@ -153,7 +153,7 @@ class Planner:
         self.staging.remember(dockerfile_stat=facts)
         return is_suspicious
 
-    def manifest(self, args: Mapping[str, str], bases: Mapping[str, str]) -> InputManifest:
+    def manifest(self, args: Mapping[str, str], bases: Mapping[str, dict[str, Any]]) -> InputManifest:
         from dockwright.insight import dockerfile, index, inputs
 
         current = index.load(self.staging.index_file)
@@ -163,11 +163,13 @@ class Planner:
             target=self.request.target,
             args=args,
             platform=self.platform,
-            bases=bases,
+            bases={ref: image["Id"] for ref, image in bases.items()},
             index=current,
+            base_env={ref: _env(image) for ref, image in bases.items()},
+            onbuild={ref: image["Config"].get("OnBuild") or () for ref, image in bases.items()},
         )
 
-    def copies(self, args: Mapping[str, str]) -> Copies:
+    def copies(self, args: Mapping[str, str], bases: Mapping[str, dict[str, Any]]) -> Copies:
         """Where each file of the context lands in the image."""
         from dockwright.insight import copies, dockerfile, index
 
@@ -194,9 +196,9 @@ class Planner:
 
     # --- images ------------------------------------------------------------------------------------------------------
 
-    def _bases(self, refs: tuple[str, ...]) -> tuple[dict[str, str], dict[str, str]]:
-        """Digest of each base image, and which local image stands for which; one that is missing is pulled."""
-        digests, substitutes = {}, {}
+    def _bases(self, refs: tuple[str, ...]) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
+        """Each base image as the engine describes it, and which local image stands for which; a missing one is pulled."""
+        bases, substitutes = {}, {}
         for ref in refs:
             found = self._fresh(ref) if self.request.profile == "dev" else self.engine.image(ref)
             if found is None and (local := substitute_for(ref, self._substitutes())) is not None:
@@ -206,8 +208,8 @@ class Planner:
                     self.notes.append(f"{local} stands for {ref}")
             if found is None:
                 found = self._pull(ref)
-            digests[ref] = found["Id"]
-        return digests, substitutes
+            bases[ref] = found
+        return bases, substitutes
 
     def _substitutes(self) -> dict[str, str]:
         if self.ctx.settings.image_substitutes is not None:
@@ -219,7 +221,7 @@ class Planner:
             if image.get("RepoTags")
         }
 
-    def _pull(self, ref: str) -> dict[str, str]:
+    def _pull(self, ref: str) -> dict[str, Any]:
         from dockwright.docker import registry
 
         self.ctx.log(f"Pulling {ref}")
@@ -228,7 +230,7 @@ class Planner:
         assert found is not None
         return found
 
-    def _fresh(self, ref: str) -> dict[str, str] | None:
+    def _fresh(self, ref: str) -> dict[str, Any] | None:
         """dev builds on the newest base, where its registry answers; else on the one that is there."""
         from dockwright.docker import registry
         from dockwright.errors import BaseImageMissing, RegistryUnreachable
@@ -254,6 +256,7 @@ class Planner:
         walk: contexts.Walk,
         facts: _Facts,
         args: dict[str, str],
+        bases: dict[str, dict[str, Any]],
         substitutes: dict[str, str],
         digest: str,
         manifest: InputManifest | None,
@@ -280,7 +283,7 @@ class Planner:
             no_cache=self.request.no_cache or self.request.profile == "dev",
             build_date=found.build_date if found else self.build_date,
             dockerfile_text=self.text,
-            copies=lambda: self.copies(args),
+            copies=lambda: self.copies(args, bases),
             is_unchanged=lambda: contexts.walk(self.tree.root, self.rules).fingerprint == walk.fingerprint,
             notes=tuple(self.notes),
         )
@@ -312,6 +315,10 @@ def _shown_source(tree: Tree) -> str:
 
 def _digest(value: object) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def _env(image: Mapping[str, Any]) -> dict[str, str]:
+    return dict(variable.partition("=")[::2] for variable in image["Config"].get("Env") or ())
 
 
 def _rfc3339(at: float) -> str:
