@@ -176,7 +176,13 @@ class Planner:
         current = index.load(self.staging.index_file)
         assert current is not None
         parsed = dockerfile.parse(self.text, self.dockerfile_path.name)
-        return copies.copies(parsed, target=self.request.target, args=args, index=current)
+        return copies.copies(
+            parsed,
+            target=self.request.target,
+            args=args,
+            index=current,
+            base_env={ref: _env(image) for ref, image in bases.items()},
+        )
 
     def args(self, facts: _Facts) -> dict[str, str]:
         """Build arguments: the user's, and the three facts of the build where the Dockerfile declares them."""
