@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 
 import click
@@ -13,8 +14,9 @@ from dockwright.cli.output import json_option, print_json, say, size, table
 @click.argument("names", metavar="[NAME]...", nargs=-1)
 @click.option("--list", "only_list", is_flag=True, help="Only show which there are.")
 @click.option("--force", is_flag=True, help="Make them again even where they are ready.")
+@click.option("--if-needed", is_flag=True, help="Only where no image registry can be reached.")
 @json_option
-def base(names: tuple[str, ...], only_list: bool, force: bool, as_json: bool) -> None:
+def base(names: tuple[str, ...], only_list: bool, force: bool, if_needed: bool, as_json: bool) -> None:
     """Make base images from Debian packages, for networks without an image registry.
 
     Builds use them for the official images that a Dockerfile names, and say so.
@@ -26,10 +28,12 @@ def base(names: tuple[str, ...], only_list: bool, force: bool, as_json: bool) ->
     from dockwright.services import bases
 
     read = settings.load()
-    if only_list:
-        found = bases.listing(read, names)
-    else:
-        found = bases.make(read, names, force=force, report=_report, cancel=Cancel())
+    found = bases.listing(read, names)
+    if not only_list and not (if_needed and not bases.are_needed(found)):
+        cancel = Cancel()
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, lambda *_: cancel.set())
+        found = bases.make(read, names, force=force, report=_report, cancel=cancel)
     if as_json:
         print_json([one.as_dict() for one in found])
         return

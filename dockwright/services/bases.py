@@ -11,7 +11,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 
 from dockwright import process
-from dockwright.docker import host
+from dockwright.docker import host, registry
 from dockwright.docker.engine import Document, Engine
 from dockwright.docker.recipes import BUNDLE, RECIPES, SUITE, Recipe, bootstrap_command, digest_of, import_command
 from dockwright.errors import BaseImageMissing, DiskFull, EngineError, NotFound, ToolMissing
@@ -20,6 +20,8 @@ from dockwright.settings import Settings
 
 NEEDED_BYTES = 1_500_000_000
 """The largest base three times: as a folder, as a tar file and as an image."""
+OFFICIAL = "debian"
+"""An official image: its registry is the one that the bases stand in for."""
 _AUTHORITIES = "/usr/local/share/ca-certificates/host"
 Report = Callable[[str], None]
 
@@ -44,6 +46,13 @@ def listing(settings: Settings, names: Sequence[str] = ()) -> list[Base]:
     """The bases of these names, or all. Raises `NotFound` for a name that no recipe has."""
     engine, overlay = Engine(), _overlay(settings)
     return [_base(engine, recipe, overlay) for recipe in _recipes(names)]
+
+
+def are_needed(bases: Sequence[Base]) -> bool:
+    """Whether any that was made must be made anew, or all must be because no image registry answers."""
+    if any(base.state == "outdated" for base in bases):
+        return True
+    return any(base.state == "missing" for base in bases) and not registry.is_reachable(OFFICIAL)
 
 
 def make(settings: Settings, names: Sequence[str], *, force: bool, report: Report, cancel: Cancel) -> list[Base]:
