@@ -1,0 +1,62 @@
+"""The real command on the real engine, each test in a home of its own. Without an engine these tests fail."""
+
+from __future__ import annotations
+
+import secrets
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from commandline import COMMAND, Home
+
+BASES = ("python", "node", "nginx", "busybox")
+
+
+@pytest.fixture(scope="session")
+def network() -> Iterator[str]:
+    """The name of the networks of this run's products; engines have addresses for some thirty networks only."""
+    name = f"dockwright-test-{secrets.token_hex(3)}"
+    yield name
+    subprocess.run(["docker", "network", "rm", f"{name}-local"], check=False, capture_output=True)
+
+
+@pytest.fixture(scope="session")
+def bases(tmp_path_factory: pytest.TempPathFactory, network: str) -> None:
+    """What the folders are built on, where no registry gives it."""
+    done = Home(tmp_path_factory.mktemp("bases"), network).start(COMMAND, "base", *BASES).wait(timeout=280)
+    assert done == 0
+
+
+@pytest.fixture
+def new_home(tmp_path: Path, network: str, bases: None) -> Iterator[Callable[[], Home]]:
+    """Homes that know nothing of each other. All that was made from them is gone after the test."""
+    homes: list[Home] = []
+
+    def make() -> Home:
+        homes.append(Home(tmp_path / f"home{len(homes)}", network))
+        return homes[-1]
+
+    yield make
+    for home in homes:
+        home.clean()
+
+
+@pytest.fixture
+def home(new_home: Callable[[], Home]) -> Home:
+    return new_home()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Callable[..., Path]:
+    """`folder(name, {path: text})`: a folder whose base name is no other test's, so neither is its image's."""
+
+    def make(name: str = "app", files: dict[str, str] | None = None) -> Path:
+        root = tmp_path / f"{name}-{secrets.token_hex(3)}"
+        root.mkdir()
+        for path, text in (files or {}).items():
+            (root / path).parent.mkdir(parents=True, exist_ok=True)
+            (root / path).write_text(text)
+        return root
+
+    return make

@@ -1,0 +1,19 @@
+import http.server
+import os
+import subprocess
+import sys
+
+sys.path.insert(0, "/app/greetings.zip")
+from lib.words import WORD
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        box = subprocess.run(["busybox", "echo", "busybox"], capture_output=True, text=True).stdout.strip()
+        text = f"{os.environ['GREETING']}, {WORD} ({box}, shout {os.environ['SHOUT']})"
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(text.encode())
+
+
+http.server.HTTPServer(("", 7000), Handler).serve_forever()
