@@ -45,6 +45,11 @@ def transaction(connection: sqlite3.Connection) -> Any:
     connection.execute("COMMIT")
 
 
+def client_slug(connection: sqlite3.Connection, client_id: int) -> str:
+    (slug,) = connection.execute("SELECT slug FROM clients WHERE id = ?", (client_id,)).fetchone()
+    return str(slug)
+
+
 def find_project(connection: sqlite3.Connection, client_id: int, source_key: str) -> dict[str, Any] | None:
     """A project's row by its source, its JSON columns decoded: what the quick path needs of it."""
     row = connection.execute(

@@ -17,7 +17,7 @@ _ASKED = re.compile(r"--mount=(?=\S*type=secret)\S*\bid=([\w.-]+)")
 
 
 def secrets_for(dockerfile_text: str, given: set[str], settings: Settings, folder: Path) -> list[str]:
-    """`id=…,src=…` for each of ours that the Dockerfile asks for and the user has not given; files go below `folder`."""
+    """`id=…,src=…` for each of ours that is asked for and that the user has not given; files go below `folder`."""
     asked = set(_ASKED.findall(dockerfile_text)) - given
     found = []
     if "ca" in asked and (bundle := host.ca_bundle(settings)):

@@ -46,7 +46,7 @@ class Copies:
     run_after: Mapping[str, int]
     """Destination → line of the first RUN after the copy. That RUN may have edited the file."""
     doubts: Mapping[str, str]
-    """Destination → what may have replaced the file later. Equal content proves a match; other content proves nothing."""
+    """Destination → what may have replaced the file later. Equal content proves a match; other proves nothing."""
 
 
 def copies(

@@ -13,6 +13,7 @@ from dockwright.insight.mounts import Mount, parse_mount
 from dockwright.insight.variables import DEFAULT_PATH, Scope, expand, global_values
 
 SCRATCH = "scratch"
+_PUT_IN = ("COPY", "ADD", "LABEL", "USER", "EXPOSE", "VOLUME", "STOPSIGNAL")
 
 
 @dataclass(slots=True)
@@ -28,7 +29,10 @@ class State:
         return State(self.scope.child(), self.workdir)
 
     def pass_by(self, instruction: Instruction, used: set[str]) -> None:
-        """Moves on over an instruction; the names of variables that it looked for go into `used`."""
+        """Moves on over an instruction; the names of variables that it looked for go into `used`.
+
+        Raises `ValueError` for variables that cannot be put in.
+        """
         operands = instruction.operands
         if instruction.keyword == "ARG":
             self.scope.declare(operands, used)
@@ -38,6 +42,9 @@ class State:
             self.workdir = resolve(self.workdir, self.scope.put_in(operands[0], used))
         elif instruction.keyword == "ONBUILD":
             self.triggers.append(operands[0])
+        elif instruction.keyword in _PUT_IN:
+            for operand in operands:
+                self.scope.put_in(operand, used)
 
 
 def resolve(workdir: str, path: str) -> str:

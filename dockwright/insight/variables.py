@@ -12,6 +12,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+
+class FatalPattern(ValueError):
+    """`${X#}` or `${X%}`: with no pattern it ends the whole builder (BuildKit 0.13), so it must never be sent."""
+
+
 Quotes = Literal["remove", "keep", "plain"]
 """What becomes of quotes: taken away, kept (as a RUN is shown), or no quotes at all (a heredoc's content)."""
 
@@ -157,6 +162,8 @@ class _Expansion:
         if operator not in ("+", "-", "?", "#", "%"):
             raise ValueError(f"unsupported modifier ({sign}{operator if is_empty_unset else ''}) in {self.word!r}")
         word = self.until("}", raw_escapes=operator in "#%")
+        if operator in "#%" and not word:
+            raise FatalPattern(f"${{{name}{operator}}} has no pattern to take away")
         if value is None and self.keep_unset:
             return f"${{{name}{':' if is_empty_unset else ''}{operator}{word}}}"
         return _modified(name, value, operator, word, is_empty_unset)

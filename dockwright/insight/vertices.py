@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 
 from dockwright.insight.dockerfile import Instruction, Target
-from dockwright.insight.variables import expand
+from dockwright.insight.variables import FatalPattern, expand
 
 _COUNTED = ("ADD", "COPY", "RUN", "WORKDIR")
 
@@ -42,7 +42,9 @@ def display(instruction: Instruction, values: Mapping[str, str], escape: str, us
         text += f" ({_summary(instruction.heredocs[0].raw)})"
     try:
         shown = expand(text, values, escape=escape, quotes="keep" if is_run else "remove", keep_unset=is_run, used=used)
-    except ValueError:
+    except FatalPattern:
+        raise
+    except ValueError:  # BuildKit shows what it cannot read as it was written
         shown = text
     keyword, space, rest = shown.partition(" ")
     return f"{keyword.upper()}{space}{rest}"

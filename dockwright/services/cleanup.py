@@ -92,9 +92,7 @@ def _unneeded_images(state: State, engine: Engine, keep: int, older_than_days: f
     return [
         image
         for image in engine.images({**MANAGED, f"{LABEL}client": state.client})
-        if image["Id"] not in needed
-        and f"{LABEL}base" not in (image.get("Labels") or {})
-        and (oldest is None or image["Created"] < oldest)
+        if image["Id"] not in needed and (oldest is None or image["Created"] < oldest)
     ]
 
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from dockwright.db import schema
+from dockwright.db import journal, schema
 from dockwright.settings import Settings
 
 if TYPE_CHECKING:
@@ -16,19 +16,22 @@ if TYPE_CHECKING:
 
 LOCAL_CLIENT_ID = 1
 """The client that commands without a server act for; the first migration makes it."""
-LOCAL_CLIENT = "local"
 
 
 class State:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.client_id = LOCAL_CLIENT_ID
-        self.client = LOCAL_CLIENT
 
     @cached_property
     def connection(self) -> sqlite3.Connection:
         """For `db.journal`: opened when first needed, brought to the newest schema."""
         return schema.connect(self.settings)
+
+    @cached_property
+    def client(self) -> str:
+        """The client's slug, which the names of all its images, containers, networks and volumes carry."""
+        return journal.client_slug(self.connection, self.client_id)
 
     @cached_property
     def _sessions(self) -> sessionmaker[Session]:

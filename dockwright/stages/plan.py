@@ -27,8 +27,10 @@ from dockwright.stages.staging import Staging
 
 if TYPE_CHECKING:
     from dockwright.insight.copies import Copies
+    from dockwright.insight.dockerfile import Dockerfile
 
 SERVICE = "app"
+BASE_NAMES = "localhost/base/"
 COMPOSE_FILES = ("compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 _LABEL = "dev.dockwright."
@@ -181,8 +183,21 @@ class Planner:
             target=self.request.target,
             args=args,
             index=current,
+            workdir=self._workdir(parsed, args, bases),
             base_env={ref: _env(image) for ref, image in bases.items()},
+            onbuild={ref: image["Config"].get("OnBuild") or () for ref, image in bases.items()},
+            platform=self.platform,
         )
+
+    def _workdir(self, parsed: Dockerfile, args: Mapping[str, str], bases: Mapping[str, dict[str, Any]]) -> str:
+        """Where the image begins that the final target comes from in the end."""
+        from dockwright.insight.replay import Recipe
+
+        recipe = Recipe(parsed, args, self.platform)
+        origin = recipe.bases[recipe.final(self.request.target).index]
+        while origin.target is not None:
+            origin = recipe.bases[origin.target.index]
+        return (bases[origin.image]["Config"].get("WorkingDir") if origin.image else None) or "/"
 
     def args(self, facts: _Facts) -> dict[str, str]:
         """Build arguments: the user's, and the three facts of the build where the Dockerfile declares them."""
@@ -203,7 +218,7 @@ class Planner:
     # --- images ------------------------------------------------------------------------------------------------------
 
     def _bases(self, refs: tuple[str, ...]) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
-        """Each base image as the engine describes it, and which local image stands for which; a missing one is pulled."""
+        """Each base image as the engine describes it, and which image stands for which; a missing one is pulled."""
         bases, substitutes = {}, {}
         for ref in refs:
             found = self._fresh(ref) if self.request.profile == "dev" else self.engine.image(ref)
@@ -221,10 +236,12 @@ class Planner:
         if self.ctx.settings.image_substitutes is not None:
             return parse_substitutes(self.ctx.settings.image_substitutes)
         return {
-            pattern: image["RepoTags"][0]
+            pattern: name
             for image in self.engine.images({f"{_LABEL}managed": "true"})
+            # Whatever is built on a base inherits its labels: only the name tells the base itself.
+            for name in image.get("RepoTags") or ()
+            if name.startswith(BASE_NAMES)
             for pattern in filter(None, (image.get("Labels") or {}).get(f"{_LABEL}substitutes", "").split(","))
-            if image.get("RepoTags")
         }
 
     def _pull(self, ref: str) -> dict[str, Any]:

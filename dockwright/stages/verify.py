@@ -6,7 +6,6 @@ It needs nothing inside the container, not even a shell: the engine hands out th
 from __future__ import annotations
 
 import hashlib
-import stat
 import tarfile
 from collections import defaultdict
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from dockwright.docker.engine import Engine
 from dockwright.docker.layers import last_writers
-from dockwright.domain.plan import CopyMapping, Plan
+from dockwright.domain.plan import Plan
 from dockwright.domain.source import Tree
 from dockwright.errors import NotFound, VerificationFailed
 from dockwright.stages.context import StageContext
@@ -145,20 +144,37 @@ def compare_files(
     was a `RUN`, there is nothing to compare it with; if it was the `COPY` itself, the image holds the wrong bytes.
     `scratch` is a folder for the image's layers, which are looked into only then.
     """
-    wanted = {mapping.destination: mapping for mapping in copies.mappings if not stat.S_ISDIR(mapping.mode)}
-    found = _digests_in(engine, container, wanted)
-    suspects = {path for path, mapping in wanted.items() if found.get(path) != mapping.digest}
-    unchanged = suspects - engine.changes(container).keys() if suspects else set()
+    wanted = {mapping.destination: mapping for mapping in copies.mappings}
+    found = _digests_in(engine, container, {*wanted, *copies.either.values()})
+    suspects = {}
+    for path, mapping in wanted.items():
+        place = path if path in found else copies.either.get(path, path)
+        if found.get(place) != mapping.digest:
+            suspects[place] = path
+    unchanged = suspects.keys() - engine.changes(container).keys() if suspects else set()
     if not unchanged:
         return sorted(suspects), []
+    doubted = {place: copies.doubts[suspects[place]] for place in unchanged if suspects[place] in copies.doubts}
+    rewritten = _rewritten(engine, container, unchanged - doubted.keys(), scratch)
+    unverifiable = {**doubted, **rewritten}
+    return sorted(suspects.keys() - unverifiable.keys()), sorted(unverifiable.items())
+
+
+def _rewritten(engine: Engine, container: str, places: set[str], scratch: Path) -> dict[str, str]:
+    """Those that a step of the build other than a COPY wrote last, with the reason that names it."""
+    if not places:
+        return {}
     details = engine.container(container)
     assert details is not None
-    writers = last_writers(engine, details["Image"], unchanged, scratch)
-    edited = {path: writer for path, writer in writers.items() if not writer.startswith(("COPY ", "ADD "))}
-    return sorted(suspects - edited.keys()), [(path, f"written again by {by}") for path, by in sorted(edited.items())]
+    writers = last_writers(engine, details["Image"], places, scratch)
+    return {
+        place: f"written again by {writer}"
+        for place, writer in writers.items()
+        if not writer.startswith(("COPY ", "ADD "))
+    }
 
 
-def _digests_in(engine: Engine, container: str, wanted: dict[str, CopyMapping]) -> dict[str, str]:
+def _digests_in(engine: Engine, container: str, wanted: set[str]) -> dict[str, str]:
     """Digests of the wanted files as the container has them; one that is not there is not in the answer."""
     digests: dict[str, str] = {}
     for folder in _folders(wanted):
@@ -174,7 +190,7 @@ def _digests_in(engine: Engine, container: str, wanted: dict[str, CopyMapping]) 
     return digests
 
 
-def _folders(wanted: dict[str, CopyMapping]) -> Iterator[str]:
+def _folders(wanted: set[str]) -> Iterator[str]:
     """The fewest paths to ask for: the files' folders, without those below another; never the whole root."""
     by_folder: dict[str, list[str]] = defaultdict(list)
     for path in wanted:

@@ -1,5 +1,7 @@
 """The tables of the first version"""
 
+import secrets
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -17,8 +19,10 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("slug"),
     )
-    # The client that commands without a server act for.
-    op.execute("INSERT INTO clients (id, slug, name, created_at) VALUES (1, 'local', 'Local', CURRENT_TIMESTAMP)")
+    # The client that commands without a server act for. Everything on the engine carries its name, so it is one of its
+    # own: two state folders that share an engine must not take each other's containers for theirs.
+    slug = f"local-{secrets.token_hex(2)}"
+    op.execute(f"INSERT INTO clients (id, slug, name, created_at) VALUES (1, '{slug}', 'Local', CURRENT_TIMESTAMP)")
     op.create_table(
         "templates",
         sa.Column("id", sa.Integer(), nullable=False),
