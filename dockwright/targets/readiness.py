@@ -117,7 +117,8 @@ def _never_ready(
             last_lines=lines,
         )
     answers = state.get("Health", {}).get("Log") or []
-    last = " ".join(answers[-1]["Output"].split())[:300] if answers else ""
+    output = answers[-1]["Output"].strip().splitlines() if answers else []
+    last = output[-1][:300] if output else ""  # of a traceback, the last line tells what happened
     return Unhealthy(
         f"The container's health check did not pass within {seconds:.0f} s" + (f": {last}" if last else ""),
         remedy="Run the HEALTHCHECK command in the container by hand, and read its last lines above",

@@ -100,7 +100,8 @@ EXPOSE 8080
 CMD ["python3", "/app.py"]
 """
 
-HEALTH_CHECK = "HEALTHCHECK --interval=30s --timeout=3s CMD curl -fsS http://127.0.0.1:8080/health\n"
+HEALTH_COMMAND = "python3 -c 'import urllib.request as r; r.urlopen(\"http://127.0.0.1:8080/health\")'"
+HEALTH_CHECK = f"HEALTHCHECK --interval=30s --timeout=3s CMD {HEALTH_COMMAND}\n"
 
 
 def build_image(folder: Path, extra: str = "") -> str:

@@ -8,7 +8,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from small_app import Load, World, images_fixture, wait_for, world_fixture  # noqa: F401
+from small_app import HEALTH_COMMAND, Load, World, images_fixture, wait_for, world_fixture  # noqa: F401
 
 from dockwright.domain.build import BuildRequest, History
 from dockwright.domain.events import Event
@@ -122,7 +122,7 @@ def test_a_slow_health_check_is_asked_quickly_at_the_start_and_kept(world: World
     assert details is not None
     assert details["State"]["Health"]["Status"] == "healthy"
     check = details["Config"]["Healthcheck"]
-    assert check["Test"] == ["CMD-SHELL", "curl -fsS http://127.0.0.1:8080/health"]
+    assert check["Test"] == ["CMD-SHELL", HEALTH_COMMAND]
     assert check["Interval"] == 30_000_000_000
     assert check["StartInterval"] == 200_000_000
 
