@@ -189,6 +189,7 @@ def run(ctx: StageContext, live_state: Callable[[], LiveState]) -> Outcome:
     outcome = Outcome()
     try:
         _run_stages(ctx, outcome, live_state)
+        ctx.stage = "deploy"  # letting go of the old version is the end of its cut-over
         for finish in ctx.on_success:
             finish()
     except BaseException as error:  # noqa: BLE001 - whatever it is, what was begun is undone first

@@ -39,6 +39,12 @@ def show_error(error: DockwrightError, *, as_json: bool) -> None:
     sys.stderr.write(f"What to do: {printable(error.remedy)}\n")
 
 
+def brief(name: str, width: int = 100) -> str:
+    """A step's name on one line: a RUN of many lines is known by its beginning."""
+    line = " ".join(name.split())
+    return line if len(line) <= width else line[: width - 1] + "…"
+
+
 def table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Columns as wide as their content, without frames: they can be cut and searched."""
     lines = [tuple(headers), *(tuple("" if cell is None else printable(str(cell)) for cell in row) for row in rows)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TextIO
 
-from dockwright.cli.output import printable, seconds
+from dockwright.cli.output import brief, printable, seconds
 from dockwright.domain.events import Event
 
 
@@ -34,9 +34,9 @@ def _line(event: Event) -> str | None:
         )
     if event.kind == "step":
         if not data.get("is_instruction") or data["state"] == "started":
-            return f"{stage} {event.text}" if data.get("is_instruction") else None
+            return f"{stage} {brief(event.text)}" if data.get("is_instruction") else None
         outcome = "cached" if data["cached"] else f"{data['state']} in {seconds(data['seconds'])}"
-        return f"{stage} {event.text}: {outcome}"
+        return f"{stage} {brief(event.text)}: {outcome}"
     if event.kind == "log":
         return f"{stage} {'│ ' if event.step else ''}{event.text}"
     return None
