@@ -1,0 +1,122 @@
+"""The whole process `dockwright build --until build` against `docker buildx build` on the same folder.
+
+    .venv/bin/python benchmarks/build_speed.py [--runs 7] [--large-runs 3]
+
+Both are run in turn, A B A B …, on a small context and on one of 20,000 files and 388 MB: with nothing changed, with
+one file changed (each time in both), and without cache. Printed are the medians in seconds and the median of the
+ratios pair by pair, which is what can be compared between machines. Each tool has a copy of the context of its own, so
+that neither profits from what the other has sent, and BuildKit's cache is warm for both before anything is counted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+BASE = "localhost/base/python:3.11-slim"
+DOCKERFILE = f"""\
+FROM {BASE}
+WORKDIR /app
+RUN echo dependencies > /dependencies
+COPY . .
+"""
+DOCKWRIGHT = Path(sys.executable).parent / "dockwright"
+
+
+def make_context(folder: Path, files: int, size: int) -> None:
+    """`files` files of together `size` bytes that do not compress, in folders of a hundred."""
+    source = random.Random(1)  # noqa: S311 - bytes to copy, no secret
+    for number in range(files):
+        path = folder / f"d{number // 100}" / f"f{number}.bin"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(source.randbytes(size // files))
+    (folder / "Dockerfile").write_text(DOCKERFILE)
+
+
+class Tool:
+    """One of the two, with its own copy of the context."""
+
+    def __init__(self, name: str, folder: Path, command: list[str], env: dict[str, str]) -> None:
+        self.name, self.folder, self.command, self.env = name, folder, command, env
+        self.changes = 0
+
+    def run(self, *options: str) -> float:
+        started = time.perf_counter()
+        subprocess.run(
+            [*self.command, *options, str(self.folder)],
+            check=True,
+            env={**os.environ, **self.env},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        return time.perf_counter() - started
+
+    def change(self) -> None:
+        self.changes += 1
+        (self.folder / "d0" / "f0.bin").write_text(f"change {self.changes}\n")
+
+
+def tools(root: Path, context: Path) -> tuple[Tool, Tool]:
+    home = root / "home"
+    ours, theirs = root / f"{context.name}-ours", root / f"{context.name}-theirs"
+    shutil.copytree(context, ours)
+    shutil.copytree(context, theirs)
+    dockwright = [str(DOCKWRIGHT), "build", "--until", "build"]
+    docker = [shutil.which("docker") or "docker", "buildx", "build", "--tag", f"benchmark-{context.name}"]
+    return (
+        Tool("dockwright", ours, dockwright, {"DOCKWRIGHT_HOME": str(home)}),
+        Tool("docker buildx", theirs, docker, {}),
+    )
+
+
+def compare(title: str, pair: tuple[Tool, Tool], runs: int, prepare: Callable[[Tool], None], *options: str) -> None:
+    seconds: dict[str, list[float]] = {tool.name: [] for tool in pair}
+    for _ in range(runs):
+        for tool in pair:
+            prepare(tool)
+            seconds[tool.name].append(tool.run(*options))
+    ours, theirs = seconds.values()
+    ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
+    print(
+        f"{title:32} dockwright {statistics.median(ours):7.3f} s   docker buildx {statistics.median(theirs):7.3f} s"
+        f"   ratio {statistics.median(ratios):5.2f}  ({min(ratios):.2f} to {max(ratios):.2f})",
+        flush=True,
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--runs", type=int, default=7)
+    parser.add_argument("--large-runs", type=int, default=3)
+    parser.add_argument("--folder", type=Path, help="where the contexts are made; a temporary folder unless set")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+        root = Path(folder)
+        for name, files, size, runs in (
+            ("small", 20, 40_000, options.runs),
+            ("large", 20_000, 388_000_000, options.large_runs),
+        ):
+            context = root / name
+            make_context(context, files, size)
+            pair = tools(root, context)
+            for tool in pair:
+                # Twice: a file's times are trusted only once they are older than the last look at it.
+                tool.run()
+                time.sleep(0.2)
+                tool.run()
+            compare(f"{name}, nothing changed", pair, runs, lambda _: None)
+            compare(f"{name}, one file changed", pair, runs, Tool.change)
+            compare(f"{name}, no cache", pair, runs, lambda _: None, "--no-cache")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,159 @@
+"""The state database: its schema, and a build's journal."""
+
+import sqlite3
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from dockwright import settings as settings_module
+from dockwright.db import journal, schema
+from dockwright.db.journal import Journal
+from dockwright.db.tables import Base
+from dockwright.domain.events import Event
+from dockwright.errors import DatabaseError, Interrupted
+from dockwright.settings import Settings
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return settings_module.load({"DOCKWRIGHT_HOME": str(tmp_path / "home")}, tmp_path / "none")
+
+
+@pytest.fixture
+def connection(settings: Settings) -> sqlite3.Connection:
+    connection = schema.connect(settings)
+    connection.execute(
+        "INSERT INTO projects (id, client_id, name, slug, description, source, build, deploy, auto_build, created_at)"
+        " VALUES (1, 1, 'App', 'app', '', '{}', '{}', '{}', 0, '2026-01-01 00:00:00')"
+    )
+    return connection
+
+
+def _claim(connection: sqlite3.Connection) -> int:
+    return journal.insert_claimed(
+        connection, client_id=1, project_id=1, profile="prod", ref=None, options={}, worker="here:1"
+    )
+
+
+def _log(text: str) -> Event:
+    return Event("log", text, time.time(), "build")
+
+
+def _enter(stage: str) -> Event:
+    return Event("stage", f"{stage} started", time.time(), stage, data={"status": "running"})
+
+
+# --- the schema ----------------------------------------------------------------------------------------------------
+
+
+def test_head_is_the_newest_migration() -> None:
+    from alembic.config import Config
+    from alembic.script import ScriptDirectory
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(schema.__file__).parent / "migrations"))
+    assert ScriptDirectory.from_config(config).get_current_head() == schema.HEAD
+
+
+def test_the_migrations_make_the_tables_of_the_models(settings: Settings) -> None:
+    from alembic.autogenerate import compare_metadata
+    from alembic.migration import MigrationContext
+    from sqlalchemy import create_engine
+
+    schema.upgrade(settings)
+    with create_engine(settings.database_url).connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
+
+
+def test_first_starts_at_the_same_time_make_the_tables_once(settings: Settings) -> None:
+    errors: list[BaseException] = []
+
+    def start() -> None:
+        try:
+            schema.connect(settings).close()
+        except BaseException as error:  # noqa: BLE001 - carried to the test's own thread
+            errors.append(error)
+
+    threads = [threading.Thread(target=start) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+
+
+def test_a_newer_database_is_refused(settings: Settings) -> None:
+    connection = schema.connect(settings)
+    connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    connection.close()
+    with pytest.raises(DatabaseError, match="newer"):
+        schema.connect(settings)
+
+
+def test_a_file_that_is_no_database_is_named(settings: Settings) -> None:
+    assert settings.database_file is not None
+    settings.database_file.parent.mkdir(parents=True)
+    settings.database_file.write_text("this is no database, but long enough to be looked at as one\n" * 100)
+    with pytest.raises(DatabaseError, match=r"dockwright\.db"):
+        schema.connect(settings)
+
+
+# --- the journal ---------------------------------------------------------------------------------------------------
+
+
+def test_events_are_dense_and_in_their_order_from_many_threads(connection: sqlite3.Connection) -> None:
+    build = _claim(connection)
+    with Journal(connection, build) as log:
+        threads = [
+            threading.Thread(target=lambda name=name: [log.sink(_log(f"{name} {n}")) for n in range(200)])
+            for name in "abcd"
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        log.finish("failed", {})
+    rows = connection.execute("SELECT seq, text FROM build_events WHERE build_id = ? ORDER BY seq", (build,)).fetchall()
+    assert [seq for seq, _ in rows] == list(range(1, 802))
+    for name in "abcd":
+        assert [text for _, text in rows if text.startswith(name)] == [f"{name} {n}" for n in range(200)]
+
+
+def test_the_status_follows_the_stages(connection: sqlite3.Connection) -> None:
+    build = _claim(connection)
+    seen = []
+    with Journal(connection, build) as log:
+        for stage in ("fetch", "build", "test", "deploy"):
+            log.sink(_enter(stage))
+            seen.append(connection.execute("SELECT status, stage FROM builds WHERE id = ?", (build,)).fetchone())
+        log.finish("deployed", {"deployment_url": "http://127.0.0.1:8000"})
+    assert seen == [("building", "fetch"), ("building", "build"), ("testing", "test"), ("deploying", "deploy")]
+    row = connection.execute("SELECT status, deployment_url, lease_until, completed_at FROM builds").fetchone()
+    assert row[:3] == ("deployed", "http://127.0.0.1:8000", None)
+    assert row[3] is not None
+
+
+def test_a_build_that_somebody_ended_stops_at_its_next_move(connection: sqlite3.Connection) -> None:
+    build = _claim(connection)
+    with Journal(connection, build) as log:
+        log.sink(_enter("fetch"))
+        connection.execute("UPDATE builds SET status = 'canceled' WHERE id = ?", (build,))
+        with pytest.raises(Interrupted):
+            log.sink(_enter("test"))
+    assert connection.execute("SELECT status FROM builds").fetchone() == ("canceled",)
+
+
+def test_a_move_that_is_not_allowed_is_a_bug(connection: sqlite3.Connection) -> None:
+    with Journal(connection, _claim(connection)) as log, pytest.raises(AssertionError, match="building to deployed"):
+        log.finish("deployed", {})
+
+
+def test_a_build_whose_worker_died_is_failed_once_its_lease_is_over(connection: sqlite3.Connection) -> None:
+    alive, lost = _claim(connection), _claim(connection)
+    connection.execute("UPDATE builds SET lease_until = '2020-01-01 00:00:00' WHERE id = ?", (lost,))
+    assert journal.end_lost_builds(connection) == [lost]
+    rows = dict(connection.execute("SELECT id, status FROM builds"))
+    assert rows == {alive: "building", lost: "failed"}
+    assert journal.end_lost_builds(connection) == []
