@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import importlib
 import json
+import logging
 import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 from unittest import mock
 
@@ -61,14 +63,20 @@ def render(
     return target
 
 
-def _forget() -> None:
-    for name in [name for name in sys.modules if name.partition(".")[0] in {"app", "config", "main"}]:
-        del sys.modules[name]
+_kept: dict[str, ModuleType] = {}
+"""The modules of the package `app`: the same files in every rendered tree, so they are imported once."""
+
+
+def _take_out(*packages: str) -> dict[str, ModuleType]:
+    names = [name for name in sys.modules if name.partition(".")[0] in packages]
+    return {name: sys.modules.pop(name) for name in names}
 
 
 def load_app(tree: Path, data: Path, **environ: str) -> FastAPI:
     """The `app` of `main.py`, as a server would import it in a container with this environment."""
-    _forget()
+    logging.getLogger("assistant").handlers.clear()
+    _take_out("app", "config", "main")
+    sys.modules.update(_kept)
     sys.path.insert(0, str(tree))
     sys.dont_write_bytecode, before = True, sys.dont_write_bytecode
     try:
@@ -78,7 +86,8 @@ def load_app(tree: Path, data: Path, **environ: str) -> FastAPI:
     finally:
         sys.dont_write_bytecode = before
         sys.path.remove(str(tree))
-        _forget()
+        _take_out("config", "main")
+        _kept.update(_take_out("app"))
     assert isinstance(app, FastAPI)
     return app
 

@@ -31,7 +31,7 @@ class StandIn:
                 stand_in.requests.append(request)
                 stand_in.answer(self, request)
 
-            do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = handle_any
+            do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = handle_any  # noqa: N815
 
             def log_message(self, *args: object) -> None:
                 """Quiet."""

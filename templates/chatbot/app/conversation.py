@@ -24,6 +24,9 @@ from app.words import is_greeting, is_thanks
 MAX_ROUNDS = 6
 """How often the model may ask for tools before it must answer."""
 
+FACTS = 8
+"""How many training examples the model is told with a question."""
+
 NO_RECORDS = "My records cannot be reached at the moment, so I could not note this down. Please try again later."
 
 
@@ -90,7 +93,7 @@ class Conversation:
         hits = await anyio.to_thread.run_sync(self.knowledge.answers, turn.message)
         answer = Answer(session_id=turn.session_id, sources=[_source(hit) for hit in hits])
         if self.model is not None:
-            async for part in self._ask_model(self.model, turn, hits, answer):
+            async for part in self._ask_model(self.model, turn, answer):
                 yield part
         if answer.mode == "training_data":
             text = await self._from_training(turn, hits, answer)
@@ -101,12 +104,10 @@ class Conversation:
 
     # --- with a language model ---
 
-    async def _ask_model(
-        self, model: LanguageModel, turn: Turn, hits: Sequence[Hit], answer: Answer
-    ) -> AsyncIterator[Part]:
+    async def _ask_model(self, model: LanguageModel, turn: Turn, answer: Answer) -> AsyncIterator[Part]:
         """Leaves `answer.mode` at "training_data" where the model failed before it said anything."""
         tools = self._tools(turn, answer.records)
-        messages = self._messages(turn, hits)
+        messages = self._messages(turn)
         try:
             async with asyncio.timeout(self.timeout_seconds):
                 async for part in _rounds(model, messages, tools, turn, answer):
@@ -126,7 +127,9 @@ class Conversation:
         own = self.desk.tools(turn, touched) if self.desk else []
         return {tool.name: tool for tool in [*own, *self.http_tools]}
 
-    def _messages(self, turn: Turn, hits: Sequence[Hit]) -> list[Message]:
+    def _messages(self, turn: Turn) -> list[Message]:
+        """The model sees examples that are merely near, too: it can tell what answers the question."""
+        hits = self.knowledge.search(turn.message, FACTS)
         further = [self.desk.instructions] if self.desk else []
         prompt = system_prompt(self.assistant, [hit.example for hit in hits], [*further, *turn.further])
         return [{"role": "system", "content": prompt}, *turn.history, {"role": "user", "content": turn.message}]

@@ -42,7 +42,8 @@ _PATTERNS = {
     "phone": re.compile(r"(?<![\w.])(?P<value>\+\d[\d ()/-]{6,18}\d|\b0\d{1,4}[ /-]\d[\d ()/-]{4,14}\d)"),
     "budget": re.compile(
         rf"(?P<value>{_MONEY}(?:\s?(?:a|per)\s(?:month|year|seat|user))?)"
-        r"|budget\s+(?:is|of|:)?\s*(?:about|around|up to)?\s*(?P<other>\d[\d.,]*\s?[km]?)",
+        r"|budget\s+(?:is|of|:)?\s*(?:about|around|up to)?\s*(?P<other>"
+        rf"{_MONEY}|\d[\d.,]*\s?[km]?)",
         re.IGNORECASE,
     ),
     "timeline": re.compile(

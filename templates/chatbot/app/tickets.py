@@ -25,7 +25,7 @@ _HUMAN = re.compile(
     r"\b(?:(?:speak|talk|chat|connect|transfer|forward|pass)\b.{0,20}\b(?:to|with)\b.{0,20}\b(?:human|person|people|agent|someone"
     r"|somebody|representative|manager|supervisor|colleague|staff|team)|(?:real|actual|live)\s+(?:human|person|agent)"
     r"|(?:need|want|get|give)\s+(?:me\s+)?(?:a|an|the|your)\s+(?:human|person|agent|representative|manager|supervisor)"
-    r"|human\s+(?:agent|being|help|support|please)|customer\s+service\s+representative)\b",
+    r"|human\s+(?:agent|help|support|please)|customer\s+service\s+representative)\b",
     re.IGNORECASE,
 )
 _ANGER = re.compile(
