@@ -95,16 +95,13 @@ class ServicePlan:
     reuse: str | None
     """Digest of the image that has this manifest already and is still there."""
     no_cache: bool = False
-    pull: bool = False
     build_date: str = ""
     """What BUILD_DATE is for this build, whether the Dockerfile asks for it or not."""
     dockerfile_text: str = ""
     copies: Callable[[], Any]
     """Where each file of the source lands in the image (`insight.copies.Copies`), reckoned when it is asked for."""
-    is_unchanged: Callable[[], bool] = lambda: True
-    """Whether the context is still as it was when it was planned."""
-    notes: tuple[str, ...] = ()
-    """What a person should know of the decisions taken: substitutes used, `# syntax=` left out."""
+    changed_since: Callable[[], list[str]]
+    """Paths of the context that are not any more as they were when it was planned."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,7 @@ from dockwright.domain.image import Image, Step
 from dockwright.domain.plan import Plan, ServicePlan, secret_id
 from dockwright.errors import DiskFull, SourceChanged
 from dockwright.stages.context import StageContext
+from dockwright.stages.plan import tcp_ports
 
 
 def build(ctx: StageContext, plan: Plan) -> tuple[Image, ...]:
@@ -33,17 +34,17 @@ def _build(ctx: StageContext, engine: Engine, plan: ServicePlan) -> Image:
     from dockwright.docker.buildx import Build
 
     check_disk(ctx, engine)
-    for note in plan.notes:
-        ctx.log(note)
+    for ref, local in plan.substitutes.items():
+        ctx.log(f"{local} stands for {ref}")
     started = time.monotonic()
     folder = ctx.make_workspace(f"build-{plan.service}")
     build = Build(_for_this_host(ctx, plan, folder), folder / "metadata.json")
     digest = build.run(_Reporter(ctx), ctx.cancel)
-    if not plan.is_unchanged():
+    if changed := plan.changed_since():
         engine.remove_image(digest, force=True)
         raise SourceChanged(
-            "Files of the source changed while they were being built, so the image may hold a mixture",
-            remedy="Build again",
+            f"{', '.join(changed[:3])} changed while it was being built, so the image may hold either version",
+            remedy="Build again; what an app writes while it runs belongs into .dockerignore",
         )
     return _image(engine, plan, digest, seconds=time.monotonic() - started, steps=build.steps())
 
@@ -79,7 +80,6 @@ def _image(
     assert found is not None, "the engine has the image that was just built"
     config = found.get("Config") or {}
     health = (config.get("Healthcheck") or {}).get("Test") or ["NONE"]
-    ports = [port.split("/")[0] for port in config.get("ExposedPorts") or {} if not port.endswith("/udp")]
     return Image(
         service=plan.service,
         name=plan.tags[0],
@@ -90,7 +90,8 @@ def _image(
         steps=steps,
         context_files=plan.context_files,
         context_bytes=plan.context_bytes,
-        ports=tuple(sorted(map(int, ports))),
+        # The app listens on the port that its own Dockerfile exposes; nginx's base brings its 80 besides.
+        ports=tuple(sorted(tcp_ports(config), key=lambda port: (port in plan.base_ports, port))),
         volumes=tuple(sorted(config.get("Volumes") or {})),
         has_health_check=health[0] != "NONE",
         size=found.get("Size", 0),
