@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import mkdtemp
@@ -14,12 +15,12 @@ from dockwright import process
 from dockwright.docker import host, registry
 from dockwright.docker.engine import Document, Engine
 from dockwright.docker.recipes import BUNDLE, RECIPES, SUITE, Recipe, bootstrap_command, digest_of, import_command
-from dockwright.errors import BaseImageMissing, DiskFull, EngineError, NotFound, ToolMissing
+from dockwright.errors import BaseImageMissing, Conflict, DiskFull, EngineError, NotFound, ToolMissing
 from dockwright.process import Cancel
 from dockwright.settings import Settings
 
-NEEDED_BYTES = 1_500_000_000
-"""The largest base three times: as a folder, as a tar file and as an image."""
+NEEDED_BYTES = 2_000_000_000
+"""The largest base three times: as a folder, as a tar file and as an image; and the next one beside it."""
 OFFICIAL = "debian"
 """An official image: its registry is the one that the bases stand in for."""
 _AUTHORITIES = "/usr/local/share/ca-certificates/host"
@@ -56,17 +57,23 @@ def are_needed(bases: Sequence[Base]) -> bool:
 
 
 def make(settings: Settings, names: Sequence[str], *, force: bool, report: Report, cancel: Cancel) -> list[Base]:
-    """Makes those that are missing or outdated, or with `force` all, one after another.
+    """Makes those that are missing or outdated, or with `force` all.
 
     `report` is called with a line for each that is made. Raises `ToolMissing`, `DiskFull`, `BaseImageMissing`.
     """
     engine, overlay = Engine(), _overlay(settings)
-    for recipe in _recipes(names):
+
+    def make_one(recipe: Recipe) -> None:
         before = engine.image(recipe.image)
         if force or _state(before, recipe, overlay) != "ready":
+            cancel.check()
             report(f"Making {recipe.image} from Debian packages …")
             _make(settings, engine, recipe, overlay, cancel)
             _remove_replaced(engine, before, recipe)
+
+    # dpkg keeps one core busy, so two at a time.
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        list(pool.map(make_one, _recipes(names)))
     return listing(settings, names)
 
 
@@ -190,7 +197,8 @@ def _failure(recipe: Recipe, stderr: bytes) -> BaseImageMissing:
 
 
 def _remove_replaced(engine: Engine, before: Document | None, recipe: Recipe) -> None:
-    """The image that had the name before, where nothing else has a name for it."""
+    """The image that had the name before, unless it has another name too or a container still runs on it."""
     now = engine.image(recipe.image)
     if before and now and before["Id"] != now["Id"] and set(before.get("RepoTags") or ()) <= {recipe.image}:
-        engine.remove_image(before["Id"])
+        with suppress(Conflict):
+            engine.remove_image(before["Id"])
