@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from dockwright.domain.plan import CopyMapping
 from dockwright.insight.dockerfile import Dockerfile, Heredoc, Instruction, Target
@@ -107,7 +107,7 @@ class _Tree:
 
     def put(self, destination: str, mapping: CopyMapping) -> None:
         self.forget(destination)
-        self.files[destination] = mapping
+        self.files[destination] = replace(mapping, destination=destination)
         self.add_folder(destination.rpartition("/")[0] or "/")
 
     def forget(self, path: str) -> None:
@@ -127,14 +127,17 @@ class _Tree:
         for path in self.files:
             self.run_after.setdefault(path, line)
 
-    def place(self, destination: str, is_folder: bool, name: str) -> str:
-        """Where a file called `name` lands that is copied to `destination`."""
+    def put_file(self, destination: str, is_folder: bool, name: str, mapping: CopyMapping) -> None:
+        """A file called `name` that is copied to `destination`: into it where that is a folder."""
+        inside = resolve(destination, name)
         if is_folder or destination in self.folders:
             self.add_folder(destination)
-            return resolve(destination, name)
-        if not self.is_complete and destination not in self.files:
-            self.either[destination] = resolve(destination, name)
-        return destination
+            self.put(inside, mapping)
+            return
+        may_be_folder = not self.is_complete and destination not in self.files
+        self.put(destination, mapping)
+        if may_be_folder:
+            self.either[destination] = inside
 
 
 def _is_within(path: str, folder: str) -> bool:
@@ -214,47 +217,48 @@ class _Copy:
         is_octal = chmod.isdigit() and not set(chmod) & {"8", "9"}
         return stat.S_IFMT(mode) | int(chmod, 8) if is_octal and not stat.S_ISLNK(mode) else mode
 
-    def _put(self, source: str, landed: str) -> None:
+    def _file(self, source: str) -> CopyMapping | None:
         """A file or a link of the context; pipes and devices have nothing to compare."""
         _, _, _, _, mode, digest = self.tracer.context.index.files[source]
-        if stat.S_ISDIR(mode):
+        return CopyMapping(source=source, destination="", mode=self._mode(mode), digest=digest) if digest else None
+
+    def _put_below(self, source: str, landed: str) -> None:
+        """Something that comes with a folder."""
+        if self.tracer.context.is_folder(source):
             self.tree.add_folder(landed)
-        elif digest:
-            mapping = CopyMapping(source=source, destination=landed, mode=self._mode(mode), digest=digest)
+        elif mapping := self._file(source):
             self.tree.put(landed, mapping)
 
     def _from_context(self, source: str, destination: str, is_folder: bool) -> None:
         context = self.tracer.context
         if self.instruction.keyword == "COPY" and self.instruction.flag("parents") in ("", "true"):
             for path, relative in with_parents(context, source):
-                self._put(path, resolve(destination, relative))
+                self._put_below(path, resolve(destination, relative))
             return
         for match in context.matches(source):
             if match.is_folder:
                 self._folder(match, destination)
             elif self.instruction.keyword == "ADD" and match.path.lower().endswith(_ARCHIVES):
                 self.tree.doubt(destination, f"comes out of the archive {match.path}")
-            else:
-                name = match.named.rpartition("/")[2]
-                self._put(match.path, self.tree.place(destination, is_folder, name))
+            elif mapping := self._file(match.path):
+                self.tree.put_file(destination, is_folder, match.named.rpartition("/")[2], mapping)
 
     def _folder(self, match: Match, destination: str) -> None:
         self.tree.add_folder(destination)
         start = len(match.path) + 1 if match.path else 0
         for path in files_below(self.tracer.context, match, exclude_rules(self.instruction)):
-            self._put(path, resolve(destination, path[start:]))
+            self._put_below(path, resolve(destination, path[start:]))
 
     def _heredoc(self, heredoc: Heredoc, destination: str, is_folder: bool) -> None:
         values = self.state.scope.values
         content = expand(heredoc.content, values, quotes="plain") if heredoc.expand else heredoc.content
-        landed = self.tree.place(destination, is_folder, heredoc.name)
         mapping = CopyMapping(
             source=f"{self.tracer.recipe.dockerfile.path}:{self.instruction.line}",
-            destination=landed,
+            destination="",
             mode=self._mode(stat.S_IFREG | 0o644),
             digest=digest_text(content),
         )
-        self.tree.put(landed, mapping)
+        self.tree.put_file(destination, is_folder, heredoc.name, mapping)
 
     def _from_elsewhere(self, source: str, origin: Origin, destination: str, is_folder: bool) -> None:
         """A file that another target has from the context is followed through; all else is in doubt."""
@@ -265,8 +269,7 @@ class _Copy:
         path = resolve("/", source)
         reason = f'comes from build target "{origin.name}"'
         if path in other.files and self._is_certain(other, path):
-            name = path.rpartition("/")[2]
-            self._carry(other.files[path], self.tree.place(destination, is_folder, name))
+            self.tree.put_file(destination, is_folder, path.rpartition("/")[2], self._carried(other.files[path]))
             return
         if not other.is_complete or path not in other.folders or has_wildcard(path):
             self.tree.doubt(destination, reason)
@@ -280,7 +283,7 @@ class _Copy:
         prefix = path.rstrip("/") + "/"
         for known in sorted(other.files):
             if known.startswith(prefix) and self._is_certain(other, known):
-                self._carry(other.files[known], resolve(destination, known[len(prefix) :]))
+                self.tree.put(resolve(destination, known[len(prefix) :]), self._carried(other.files[known]))
 
     def _carry_doubts(self, other: _Tree, path: str, destination: str) -> None:
         prefix = path.rstrip("/") + "/"
@@ -292,11 +295,8 @@ class _Copy:
     def _is_certain(tree: _Tree, path: str) -> bool:
         return not any(path in unsure for unsure in (tree.run_after, tree.either, tree.doubts))
 
-    def _carry(self, mapping: CopyMapping, landed: str) -> None:
-        carried = CopyMapping(
-            source=mapping.source, destination=landed, mode=self._mode(mapping.mode), digest=mapping.digest
-        )
-        self.tree.put(landed, carried)
+    def _carried(self, mapping: CopyMapping) -> CopyMapping:
+        return replace(mapping, mode=self._mode(mapping.mode))
 
 
 def sources_of(mappings: Iterable[CopyMapping]) -> frozenset[str]:

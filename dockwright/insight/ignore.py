@@ -87,11 +87,9 @@ def parse_rules(text: str, source: str = ".dockerignore") -> Rules:
         if line.startswith("#") or not line.strip():
             continue
         try:
-            pattern = _parse_pattern(line.strip())
+            patterns.append(_parse_pattern(line.strip()))
         except ValueError as error:
             raise UsageError(f"{source}, line {number}: {error}", remedy=f"Correct that pattern in {source}") from error
-        if pattern is not None:
-            patterns.append(pattern)
     return Rules(patterns, source)
 
 
@@ -114,12 +112,12 @@ def load_rules(context: Path, dockerfile: Path | None = None) -> Rules:
     return Rules()
 
 
-def _parse_pattern(line: str) -> Pattern | None:
+def _parse_pattern(line: str) -> Pattern:
     is_exception = line.startswith("!")
     text = line[1:].strip() if is_exception else line
-    if not text:
+    text = clean(text) if text else ""
+    if is_exception and text in ("", "/"):
         raise ValueError('illegal exclusion pattern: "!"')
-    text = clean(text)
     if len(text) > 1:
         text = text.removeprefix("/")
     check_wildcards(text)
