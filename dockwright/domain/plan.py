@@ -87,6 +87,8 @@ class ServicePlan:
     labels: Mapping[str, str]
     substitutes: Mapping[str, str]
     """Image named in the Dockerfile → image on the engine that stands for it."""
+    base_ports: frozenset[int]
+    """TCP ports that the base images expose by themselves."""
     manifest_digest: str
     manifest: InputManifest | None
     """None where the quick path knew the digest already: then nothing will be built."""

@@ -40,8 +40,18 @@ class BaseImages:
         """What ONBUILD has left in each."""
         return {ref: image["Config"].get("OnBuild") or [] for ref, image in self.found.items()}
 
+    @property
+    def ports(self) -> frozenset[int]:
+        return frozenset(port for image in self.found.values() for port in tcp_ports(image["Config"]))
+
     def workdir(self, ref: str | None) -> str:
         return (self.found[ref]["Config"].get("WorkingDir") if ref else None) or "/"
+
+
+def tcp_ports(config: Mapping[str, Any]) -> list[int]:
+    """Those that an image's configuration exposes."""
+    exposed = [port.partition("/") for port in config.get("ExposedPorts") or {}]
+    return sorted(int(number) for number, _, protocol in exposed if protocol in {"tcp", ""})
 
 
 def base_images(ctx: StageContext, engine: Engine, refs: tuple[str, ...]) -> BaseImages:

@@ -11,8 +11,8 @@ from dockwright.docker.engine import Engine
 from dockwright.domain.image import Image, Step
 from dockwright.domain.plan import Plan, ServicePlan, secret_id
 from dockwright.errors import DiskFull, SourceChanged
+from dockwright.stages.base_images import tcp_ports
 from dockwright.stages.context import StageContext
-from dockwright.stages.plan import tcp_ports
 
 
 def build(ctx: StageContext, plan: Plan) -> tuple[Image, ...]:

@@ -42,12 +42,6 @@ def plan(ctx: StageContext, tree: Tree) -> Plan:
     return Plan(services=(Planner(ctx, tree).plan(),))
 
 
-def tcp_ports(config: Mapping[str, Any]) -> list[int]:
-    """Those that an image's configuration exposes."""
-    exposed = [port.partition("/") for port in config.get("ExposedPorts") or {}]
-    return sorted(int(number) for number, _, protocol in exposed if protocol in {"tcp", ""})
-
-
 def find_dockerfile(root: Path, name: str | None) -> Path:
     path = root / (name or "Dockerfile")
     if path.is_file():
@@ -251,6 +245,7 @@ class Planner:
             tags=(self._image_name(found),),
             labels=self._labels(facts, build_date, digest),
             substitutes=bases.substitutes,
+            base_ports=bases.ports,
             manifest_digest=digest,
             manifest=manifest,
             context_files=self.walk.files,
