@@ -89,9 +89,10 @@ wait_for_engine() {
     fail "the Docker engine did not start: $(tail -n 1 "$state/engine/dockerd.log")" "See $state/engine/dockerd.log"
 }
 
-# The process id of the engine that setup started, where it still runs.
+# The process id of the engine that setup started, where it still runs. One that has ended has no command line, even
+# where nobody has reaped it yet.
 started_engine() {
     local pid
     pid=$(cat "$state/engine/dockerd.pid" 2>/dev/null) || return 1
-    [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = dockerd ] && echo "$pid"
+    case $(tr '\0' ' ' 2>/dev/null <"/proc/$pid/cmdline") in dockerd*) echo "$pid" ;; *) return 1 ;; esac
 }
