@@ -5,7 +5,7 @@ install_tools() {
     local missing=() program
     for program in "$@"; do has "$program" || missing+=("$program"); done
     if [ ${#missing[@]} = 0 ]; then return; fi
-    can_install || fail "${missing[*]} not installed" "Install it, or run this as root on Debian, which installs it"
+    can_install || fail "${missing[*]} must be installed first" "Install it, or run this as root on Debian"
     install_packages "${missing[@]}"
 }
 
@@ -43,7 +43,7 @@ require_room() {
     local free
     free=$(df --output=avail -k "$1" | tail -n 1)
     [ "$free" -ge "$2" ] ||
-        fail "only $((free / 1000)) MB are free at $1" "Free at least $(($2 / 1000)) MB there"
+        fail "only $((free / 1000)) MB are free at $(realpath "$1")" "Free at least $(($2 / 1000)) MB there"
 }
 
 # debian_mirror RELEASE   the mirror among this machine's APT sources, in whatever format they are: apt itself reads them.

@@ -9,7 +9,7 @@ cd "$(dirname "$0")/.."
 if [ -x .venv/bin/dockwright ] && engine_answers; then
     for product in $(.venv/bin/dockwright products --json | .venv/bin/python -c '
 import json, sys
-print(*(product["slug"] for product in json.load(sys.stdin)))'); do
+print(*(product["slug"] for product in json.load(sys.stdin) if product["status"] != "stopped"))'); do
         .venv/bin/dockwright stop "$product"
     done
 fi
