@@ -38,6 +38,7 @@ MODE, VERSION, NOTES = os.environ.get("MODE", ""), os.environ.get("VERSION", "no
 
 class Answers(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
 
     def do_GET(self):
         if self.path == "/crash":

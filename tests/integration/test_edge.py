@@ -51,6 +51,7 @@ class App(ThreadingHTTPServer):
 
 class _Answers(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
     server: App
 
     def do_GET(self) -> None:
