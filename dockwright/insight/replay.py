@@ -10,7 +10,7 @@ from dockwright.errors import UsageError
 from dockwright.insight.dockerfile import Dockerfile, Instruction, Target, parse_trigger
 from dockwright.insight.ignore import clean
 from dockwright.insight.mounts import Mount, parse_mount
-from dockwright.insight.variables import DEFAULT_PATH, Scope, expand, global_values
+from dockwright.insight.variables import Scope, expand, global_values
 
 SCRATCH = "scratch"
 _PUT_IN = ("COPY", "ADD", "LABEL", "USER", "EXPOSE", "VOLUME", "STOPSIGNAL")
@@ -182,8 +182,7 @@ class Recipe:
             before = states[base.target.index]
             return before.child(), list(before.triggers)
         scope = Scope(self.args, self.globals, self.dockerfile.escape)
-        scope.values.update(self.base_env.get(base.image or "", {}))
-        scope.values.setdefault("PATH", DEFAULT_PATH)
+        scope.begin_with(self.base_env.get(base.image or "", {}))
         return State(scope), list(self.onbuild.get(base.image or "", ()))
 
     def instructions(self, target: Target, triggers: Sequence[str]) -> Iterator[Instruction]:

@@ -230,12 +230,15 @@ class Scope:
     escape: str = "\\"
     values: dict[str, str] = field(default_factory=dict)
     """The environment of the next step: the base image's, ENV, and declared arguments."""
+    image_env: dict[str, str] = field(default_factory=dict)
+    """What of it stays in the image: the base image's and ENV."""
     declared: set[str] = field(default_factory=set)
     """Names that an ARG of this target, or of one that it is FROM, has declared."""
 
     def child(self) -> Scope:
-        """What a target that is FROM this one begins with."""
-        return Scope(self.passed, self.known, self.escape, dict(self.values), set(self.declared))
+        """What a target that is FROM this one begins with: its arguments too, but ENV has the last word."""
+        values = {**self.values, **self.image_env}
+        return Scope(self.passed, self.known, self.escape, values, dict(self.image_env), set(self.declared))
 
     def put_in(self, word: str, used: set[str] | None = None) -> str:
         return expand(word, self.values, escape=self.escape, used=used)
@@ -253,7 +256,15 @@ class Scope:
     def set_env(self, operands: tuple[str, ...], used: set[str]) -> None:
         """ENV: names and values by turns; all are put in before any is set."""
         expanded = [self.put_in(operand, used) for operand in operands]
-        self.values.update(zip(expanded[::2], expanded[1::2], strict=True))
+        self._keep(dict(zip(expanded[::2], expanded[1::2], strict=True)))
+
+    def begin_with(self, base_env: Mapping[str, str]) -> None:
+        """The environment that the base image sets; PATH is always set."""
+        self._keep({"PATH": DEFAULT_PATH, **base_env})
+
+    def _keep(self, settings: Mapping[str, str]) -> None:
+        self.values.update(settings)
+        self.image_env.update(settings)
 
     def args_of(self, used: set[str] | None = None) -> dict[str, str]:
         """Declared arguments with a value; only those in `used` where it is given."""

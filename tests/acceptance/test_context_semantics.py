@@ -283,6 +283,55 @@ def test_chains_of_targets_and_heredocs_are_traced(tmp_path: Path) -> None:
     assert told.unverifiable == ()
 
 
+# --- variables -----------------------------------------------------------------------------------------------------
+
+WORDS = (
+    *("$X-${X}$XX", "${NO:-w}${NO-w}${EMPTY:-w}${EMPTY-w}", "${NO:+w}${NO+w}${EMPTY:+w}${EMPTY+w}${X:+w}"),
+    *("${X:?no}${X?no}", "${NO:-$X${X:+2}}", "${P#*/}|${P##*/}", "${P%.*}|${P%%.*}", "${P/a/z}|${P//a/z}"),
+    *(
+        "${P/\\/a/}|${P//?\\//-}",
+        "${P#/?}|${P%%[.]*}",
+        "\\$X",
+        '"$X"',
+        "'$X'",
+        '"\\$X \\n"',
+        "a\\ b",
+        "$",
+        "$1${X}",
+        '"it\'s"',
+    ),
+    *("$GLOBAL$SHADOW$PASSED$LATE$DERIVED", "${TARGETARCH}$TARGETOS", "${P#\\*}", "x${X:-a b}y", "${NO:-'$X'}", "é$X"),
+)
+
+
+def test_variables_are_put_in_as_the_builder_puts_them_in(tmp_path: Path) -> None:
+    """Each word becomes an ENV, whose value a here-document then shows; the same word stands in the document too."""
+    root = new_root(tmp_path)
+    shown = "".join(f"{number}: $W{number} {word}\n" for number, word in enumerate(WORDS))
+    text = (
+        "ARG GLOBAL=g$TARGETARCH\nARG SHADOW=outer\n"
+        "FROM scratch AS base\nARG GLOBAL\nARG PASSED=default\nENV LATE=env\nARG LATE=arg DERIVED=<$LATE>\n"
+        "ENV X=1 EMPTY= P=/a/b/c.tar.gz\n"
+        "FROM base\nARG TARGETARCH\nENV DERIVED=$DERIVED$X\n"
+        + "".join(f"ENV W{number}={word}\n" for number, word in enumerate(WORDS) if "a b" not in word)
+        + f"COPY <<END /shown\n{shown}END\n"
+    )
+    out = tmp_path / "out"
+    done = build(
+        root, text, "--build-arg", "PASSED=passed", "--build-arg", "OTHER=x", "--output", f"type=local,dest={out}"
+    )
+    assert done.returncode == 0, done.stderr
+    told = manifest(
+        dockerfile.parse(text),
+        target=None,
+        args={"PASSED": "passed", "OTHER": "x"},
+        platform="linux/amd64",
+        bases={},
+        index=index.EMPTY,
+    )
+    assert told.steps[-1].resolved.splitlines()[1:] == (out / "shown").read_text().splitlines()
+
+
 # --- the names and numbers of steps --------------------------------------------------------------------------------
 
 STEPS = {

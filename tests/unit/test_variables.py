@@ -93,6 +93,15 @@ def test_a_child_sees_what_its_parent_declared() -> None:
     assert (parent.values["A"], child.values["A"]) == ("1", "2")
 
 
+def test_an_arg_wins_over_an_env_above_it_but_not_in_a_child() -> None:
+    parent = scope({}, {})
+    parent.begin_with({"A": "base"})
+    parent.set_env(("B", "env"), set())
+    parent.declare(("A=arg", "B=arg", "C=arg"), set())
+    assert parent.args_of() == {"A": "arg", "B": "arg", "C": "arg"}
+    assert parent.child().args_of() == {"A": "base", "B": "env", "C": "arg"}
+
+
 def test_global_values_build_on_each_other_and_on_the_platform() -> None:
     values = global_values({"A": "1", "B": "$A-$TARGETARCH", "C": None}, {"A": "2"}, "linux/arm64/v8", "\\")
     assert (values["A"], values["B"], values["C"]) == ("2", "2-arm64", None)
