@@ -11,7 +11,7 @@ import json
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, cast
 
@@ -34,23 +34,32 @@ def timestamp(at: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(whole)) + f".{int(fraction * 1e6):06d}"
 
 
+class Connection(sqlite3.Connection):
+    """A connection that a build's threads share: whoever writes holds its lock."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.lock = threading.RLock()
+
+
 @contextmanager
-def transaction(connection: sqlite3.Connection) -> Any:
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-    except BaseException:
-        connection.execute("ROLLBACK")
-        raise
-    connection.execute("COMMIT")
+def transaction(connection: Connection) -> Iterator[None]:
+    with connection.lock:
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            connection.execute("ROLLBACK")
+            raise
+        connection.execute("COMMIT")
 
 
-def client_slug(connection: sqlite3.Connection, client_id: int) -> str:
+def client_slug(connection: Connection, client_id: int) -> str:
     (slug,) = connection.execute("SELECT slug FROM clients WHERE id = ?", (client_id,)).fetchone()
     return str(slug)
 
 
-def find_project(connection: sqlite3.Connection, client_id: int, source_key: str) -> dict[str, Any] | None:
+def find_project(connection: Connection, client_id: int, source_key: str) -> dict[str, Any] | None:
     """A project's row by its source, its JSON columns decoded: what the quick path needs of it."""
     row = connection.execute(
         "SELECT id, name, slug, description, source, build, deploy FROM projects"
@@ -67,7 +76,7 @@ def find_project(connection: sqlite3.Connection, client_id: int, source_key: str
 
 
 def insert_claimed(
-    connection: sqlite3.Connection,
+    connection: Connection,
     *,
     client_id: int,
     project_id: int,
@@ -100,7 +109,7 @@ def insert_claimed(
     return build_id
 
 
-def end_lost_builds(connection: sqlite3.Connection) -> list[int]:
+def end_lost_builds(connection: Connection) -> list[int]:
     """Builds whose worker has died without a word are `failed`; returns their ids."""
     marks = ", ".join("?" * len(ACTIVE))
     now = timestamp(time.time())
@@ -121,7 +130,7 @@ def end_lost_builds(connection: sqlite3.Connection) -> list[int]:
     return lost
 
 
-def images_of(connection: sqlite3.Connection, project_id: int, service: str, limit: int = 20) -> tuple[BuiltImage, ...]:
+def images_of(connection: Connection, project_id: int, service: str, limit: int = 20) -> tuple[BuiltImage, ...]:
     """The newest good images of a project's service, newest first."""
     rows = connection.execute(
         "SELECT manifest_digest, digest, name || ':' || tag, profile, build_date FROM docker_images"
@@ -137,13 +146,11 @@ def images_of(connection: sqlite3.Connection, project_id: int, service: str, lim
 class Journal:
     """Writes one build's events and moves its status. Its methods may be called from any thread."""
 
-    def __init__(
-        self, connection: sqlite3.Connection, build_id: int, watch: Callable[[Event], None] | None = None
-    ) -> None:
+    def __init__(self, connection: Connection, build_id: int, watch: Callable[[Event], None] | None = None) -> None:
         self.build_id = build_id
         self._connection = connection
         self._watch = watch
-        self._lock = threading.RLock()
+        self._lock = connection.lock
         self._waiting: list[Event] = []
         self._seq = 0
         self._status: Status = "building"
@@ -245,7 +252,7 @@ class Journal:
 
 
 def save_image(
-    connection: sqlite3.Connection,
+    connection: Connection,
     image: Image,
     *,
     client_id: int,
@@ -288,7 +295,7 @@ def save_image(
         )
 
 
-def save_artifacts(connection: sqlite3.Connection, build_id: int, artifacts: Sequence[tuple[str, str, str]]) -> None:
+def save_artifacts(connection: Connection, build_id: int, artifacts: Sequence[tuple[str, str, str]]) -> None:
     """`artifacts`: (artifact_type, file_path, content)."""
     with transaction(connection):
         connection.executemany(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
+from dockwright.db.journal import Connection
 from dockwright.errors import DatabaseError
 from dockwright.settings import Settings
 
@@ -15,7 +16,7 @@ HEAD = "0001"
 """The newest migration; a test holds it against Alembic's own answer."""
 
 
-def connect(settings: Settings) -> sqlite3.Connection:
+def connect(settings: Settings) -> Connection:
     """The state database in WAL mode, its schema brought up to date first."""
     file = settings.database_file
     assert file is not None
@@ -31,15 +32,15 @@ def connect(settings: Settings) -> sqlite3.Connection:
     return connection
 
 
-def _open(file: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(file, timeout=30, isolation_level=None, check_same_thread=False)
+def _open(file: Path) -> Connection:
+    connection = sqlite3.connect(file, timeout=30, isolation_level=None, check_same_thread=False, factory=Connection)
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=NORMAL")
     connection.execute("PRAGMA foreign_keys=ON")
     return connection
 
 
-def revision(connection: sqlite3.Connection) -> str | None:
+def revision(connection: Connection) -> str | None:
     """The schema revision of the database, none for an empty one."""
     try:
         row = connection.execute("SELECT version_num FROM alembic_version").fetchone()

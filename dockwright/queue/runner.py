@@ -12,6 +12,7 @@ from dockwright.db import journal
 from dockwright.db.journal import Journal
 from dockwright.domain.build import STAGE_NAMES, BuildRequest, History, StageResult
 from dockwright.domain.events import Event
+from dockwright.domain.plan import InputFile
 from dockwright.domain.product import LiveState
 from dockwright.domain.transitions import Status
 from dockwright.errors import DockwrightError, Interrupted
@@ -123,14 +124,19 @@ def _artifacts(outcome: Outcome) -> list[tuple[str, str, str]]:
     """What is kept of a build: its Dockerfile and the input manifest of each image that was really built."""
     if outcome.plan is None:
         return []
-    from dataclasses import asdict
-
     kept = []
     for plan in outcome.plan.services:
         if plan.manifest is not None and plan.reuse is None:
             kept += outcome.generated or [("dockerfile", "Dockerfile", plan.dockerfile_text)]
-            kept.append(("plan", f"plan-{plan.service}.json", json.dumps(asdict(plan.manifest))))
+            kept.append(("plan", f"plan-{plan.service}.json", json.dumps(plan.manifest, default=_fields)))
     return kept
+
+
+def _fields(value: Any) -> Any:
+    """A manifest's parts as JSON; `dataclasses.asdict` takes a quarter of a second for 20,000 files."""
+    if isinstance(value, InputFile):
+        return [value.path, value.mode, value.digest]
+    return {name: getattr(value, name) for name in value.__slots__}
 
 
 def _status(outcome: Outcome) -> Status:

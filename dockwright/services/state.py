@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -24,7 +23,7 @@ class State:
         self.client_id = LOCAL_CLIENT_ID
 
     @cached_property
-    def connection(self) -> sqlite3.Connection:
+    def connection(self) -> journal.Connection:
         """For `db.journal`: opened when first needed, brought to the newest schema."""
         return schema.connect(self.settings)
 

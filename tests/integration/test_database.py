@@ -1,6 +1,5 @@
 """The state database: its schema, and a build's journal."""
 
-import sqlite3
 import threading
 import time
 from pathlib import Path
@@ -9,7 +8,7 @@ import pytest
 
 from dockwright import settings as settings_module
 from dockwright.db import journal, schema
-from dockwright.db.journal import Journal
+from dockwright.db.journal import Connection, Journal
 from dockwright.db.tables import Base
 from dockwright.domain.events import Event
 from dockwright.errors import DatabaseError, Interrupted
@@ -22,7 +21,7 @@ def settings(tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
-def connection(settings: Settings) -> sqlite3.Connection:
+def connection(settings: Settings) -> Connection:
     connection = schema.connect(settings)
     connection.execute(
         "INSERT INTO projects (id, client_id, name, slug, description, source, build, deploy, auto_build, created_at)"
@@ -31,7 +30,7 @@ def connection(settings: Settings) -> sqlite3.Connection:
     return connection
 
 
-def _claim(connection: sqlite3.Connection) -> int:
+def _claim(connection: Connection) -> int:
     return journal.insert_claimed(
         connection, client_id=1, project_id=1, profile="prod", ref=None, options={}, worker="here:1"
     )
@@ -73,7 +72,7 @@ def test_first_starts_at_the_same_time_make_the_tables_once(settings: Settings) 
     def start() -> None:
         try:
             schema.connect(settings).close()
-        except BaseException as error:  # noqa: BLE001 - carried to the test's own thread
+        except BaseException as error:
             errors.append(error)
 
     threads = [threading.Thread(target=start) for _ in range(4)]
@@ -103,7 +102,7 @@ def test_a_file_that_is_no_database_is_named(settings: Settings) -> None:
 # --- the journal ---------------------------------------------------------------------------------------------------
 
 
-def test_events_are_dense_and_in_their_order_from_many_threads(connection: sqlite3.Connection) -> None:
+def test_events_are_dense_and_in_their_order_from_many_threads(connection: Connection) -> None:
     build = _claim(connection)
     with Journal(connection, build) as log:
         threads = [
@@ -121,7 +120,7 @@ def test_events_are_dense_and_in_their_order_from_many_threads(connection: sqlit
         assert [text for _, text in rows if text.startswith(name)] == [f"{name} {n}" for n in range(200)]
 
 
-def test_the_status_follows_the_stages(connection: sqlite3.Connection) -> None:
+def test_the_status_follows_the_stages(connection: Connection) -> None:
     build = _claim(connection)
     seen = []
     with Journal(connection, build) as log:
@@ -135,7 +134,7 @@ def test_the_status_follows_the_stages(connection: sqlite3.Connection) -> None:
     assert row[3] is not None
 
 
-def test_a_build_that_somebody_ended_stops_at_its_next_move(connection: sqlite3.Connection) -> None:
+def test_a_build_that_somebody_ended_stops_at_its_next_move(connection: Connection) -> None:
     build = _claim(connection)
     with Journal(connection, build) as log:
         log.sink(_enter("fetch"))
@@ -145,12 +144,12 @@ def test_a_build_that_somebody_ended_stops_at_its_next_move(connection: sqlite3.
     assert connection.execute("SELECT status FROM builds").fetchone() == ("canceled",)
 
 
-def test_a_move_that_is_not_allowed_is_a_bug(connection: sqlite3.Connection) -> None:
+def test_a_move_that_is_not_allowed_is_a_bug(connection: Connection) -> None:
     with Journal(connection, _claim(connection)) as log, pytest.raises(AssertionError, match="building to deployed"):
         log.finish("deployed", {})
 
 
-def test_a_build_whose_worker_died_is_failed_once_its_lease_is_over(connection: sqlite3.Connection) -> None:
+def test_a_build_whose_worker_died_is_failed_once_its_lease_is_over(connection: Connection) -> None:
     alive, lost = _claim(connection), _claim(connection)
     connection.execute("UPDATE builds SET lease_until = '2020-01-01 00:00:00' WHERE id = ?", (lost,))
     assert journal.end_lost_builds(connection) == [lost]
