@@ -11,7 +11,7 @@ from importlib import import_module
 
 import click
 
-from dockwright.errors import DockwrightError
+from dockwright.errors import DockwrightError, Interrupted, UsageError
 
 COMMANDS: dict[str, str] = {
     "new": "projects:new",
@@ -59,9 +59,25 @@ def app() -> None:
 
 def main() -> None:
     try:
-        app(prog_name="dockwright")
-    except DockwrightError as error:
+        app(prog_name="dockwright", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (DockwrightError, click.ClickException, click.Abort) as error:
         from dockwright.cli.output import show_error
 
-        show_error(error, as_json="--json" in sys.argv)
-        sys.exit(error.exit_code)
+        shown = _as_dockwright_error(error)
+        show_error(shown, as_json="--json" in sys.argv)
+        sys.exit(shown.exit_code)
+
+
+def _as_dockwright_error(error: Exception) -> DockwrightError:
+    """Click's own errors speak as ours do: a line of cause, a line of remedy, and JSON where it was asked for."""
+    if isinstance(error, DockwrightError):
+        return error
+    if isinstance(error, click.Abort):  # what Click makes of Ctrl-C
+        return Interrupted("Interrupted", remedy="Start it again when you are ready")
+    assert isinstance(error, click.ClickException)
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    command = context.command_path if context else "dockwright"
+    return UsageError(error.format_message().rstrip("."), remedy=f"See: {command} --help")
