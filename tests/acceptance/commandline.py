@@ -44,11 +44,11 @@ class Answer:
 class Home:
     """A state folder, and the commands that work on it."""
 
-    def __init__(self, path: Path, network: str) -> None:
+    def __init__(self, path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
         self.path = path
         clean = {name: value for name, value in os.environ.items() if not name.startswith(SETTINGS)}
-        self.env = {**clean, "DOCKWRIGHT_HOME": str(path), "DOCKER_NETWORK_NAME": network}
+        self.env = {**clean, "DOCKWRIGHT_HOME": str(path), "DOCKER_NETWORK_NAME": f"dockwright-test-{secrets.token_hex(3)}"}
         self.engine = Engine()
 
     # --- commands ----------------------------------------------------------------------------------------------------
@@ -88,23 +88,24 @@ class Home:
             connection.commit()
             return found
 
-    def slugs(self) -> list[str]:
+    @property
+    def client(self) -> str | None:
+        """The name that all that was made from this home carries; none before the first command that needs one."""
         if not (self.path / "dockwright.db").exists():
-            return []
-        return [row["slug"] for row in self.rows("SELECT slug FROM projects UNION SELECT slug FROM products")]
+            return None
+        return next((str(row["slug"]) for row in self.rows("SELECT slug FROM clients WHERE id = 1")), None)
+
+    def labels(self, **labels: str) -> dict[str, str]:
+        return {f"{LABEL}{name}": text for name, text in {"client": self.client, **labels}.items() if text}
 
     def containers(self, **labels: str) -> list[dict[str, Any]]:
-        """Of this home's projects and products; `labels` without their prefix."""
-        wanted = {f"{LABEL}{name}": value for name, value in labels.items()}
-        found = {}
-        for slug in self.slugs():
-            for name in ("project", "product"):
-                for one in self.engine.containers({**wanted, f"{LABEL}{name}": slug}):
-                    found[one["Id"]] = one
-        return list(found.values())
+        """Of this home; `labels` without their prefix."""
+        return self.engine.containers(self.labels(**labels)) if self.client else []
 
     def networks(self) -> list[dict[str, Any]]:
-        return [one for slug in self.slugs() for one in self.engine.networks({f"{LABEL}project": slug})]
+        """Of this home's builds; that of its products is none of them."""
+        found = self.engine.networks(self.labels()) if self.client else []
+        return [one for one in found if not one["Name"].startswith(self.env["DOCKER_NETWORK_NAME"])]
 
     def processes(self) -> list[str]:
         """Command lines that name this home, but for the edges."""
@@ -130,15 +131,16 @@ class Home:
         for folder in (self.path / "edge").glob("*/*"):
             with contextlib.suppress(DockwrightError, ProcessLookupError):
                 os.kill(haproxy.process_id(folder), signal.SIGKILL)
+        if self.client is None:
+            return
         for container in self.containers():
             self.engine.remove_container(container["Id"], volumes=True)
-        for network in self.networks():
+        for network in self.engine.networks(self.labels()):
             self.engine.remove_network(network["Id"])
-        for slug in self.slugs():
-            for volume in self.engine.volumes({f"{LABEL}product": slug}):
-                self.engine.remove_volume(volume["Name"])
-            for image in self.engine.images({f"{LABEL}project": slug}):
-                self.engine.remove_image(image["Id"], force=True)
+        for volume in self.engine.volumes(self.labels()):
+            self.engine.remove_volume(volume["Name"])
+        for image in self.engine.images(self.labels()):
+            self.engine.remove_image(image["Id"], force=True)
 
 
 def get(url: str, path: str = "/") -> tuple[int, str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,27 +13,19 @@ BASES = ("python", "node", "nginx", "busybox")
 
 
 @pytest.fixture(scope="session")
-def network() -> Iterator[str]:
-    """The name of the networks of this run's products; engines have addresses for some thirty networks only."""
-    name = f"dockwright-test-{secrets.token_hex(3)}"
-    yield name
-    subprocess.run(["docker", "network", "rm", f"{name}-local"], check=False, capture_output=True)
-
-
-@pytest.fixture(scope="session")
-def bases(tmp_path_factory: pytest.TempPathFactory, network: str) -> None:
+def bases(tmp_path_factory: pytest.TempPathFactory) -> None:
     """What the folders are built on, where no registry gives it."""
-    done = Home(tmp_path_factory.mktemp("bases"), network).start(COMMAND, "base", *BASES).wait(timeout=280)
+    done = Home(tmp_path_factory.mktemp("bases")).start(COMMAND, "base", *BASES).wait(timeout=280)
     assert done == 0
 
 
 @pytest.fixture
-def new_home(tmp_path: Path, network: str, bases: None) -> Iterator[Callable[[], Home]]:
+def new_home(tmp_path: Path, bases: None) -> Iterator[Callable[[], Home]]:
     """Homes that know nothing of each other. All that was made from them is gone after the test."""
     homes: list[Home] = []
 
     def make() -> Home:
-        homes.append(Home(tmp_path / f"home{len(homes)}", network))
+        homes.append(Home(tmp_path / f"home{len(homes)}"))
         return homes[-1]
 
     yield make
