@@ -40,7 +40,7 @@ def _open(file: Path) -> Connection:
     return connection
 
 
-def revision(connection: Connection) -> str | None:
+def revision(connection: sqlite3.Connection) -> str | None:
     """The schema revision of the database, none for an empty one."""
     try:
         row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
