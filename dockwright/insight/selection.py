@@ -71,7 +71,8 @@ class Context:
             if len(links) > _MOST_LINKS:
                 return None
             done = [] if target.startswith("/") else done
-            rest.extend(target.split("/")[::-1])
+            # The builder shortens "a/../b" to "b" before it looks whether "a" is there, or a link itself.
+            rest.extend(clean(target).split("/")[::-1])
         found = "/".join(done)
         return (found, tuple(links)) if not found or found in self.index.files else None
 

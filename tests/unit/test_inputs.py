@@ -215,6 +215,14 @@ def test_a_link_brings_what_it_leads_to(root: Path) -> None:
     ]
 
 
+def test_a_link_to_itself_and_back_is_shortened_and_a_ring_leads_nowhere(root: Path) -> None:
+    (root / "loop").symlink_to("loop/../README.md")
+    (root / "ring").symlink_to("ring2")
+    (root / "ring2").symlink_to("ring")
+    told = made(root, "FROM scratch\nCOPY loop ring /\n")
+    assert [file.path for file in told.steps[1].files] == ["README.md", "loop"]
+
+
 def test_triggers_of_a_base_image_and_of_a_target_take_their_files_in(root: Path) -> None:
     text = "FROM scratch AS parent\nONBUILD COPY src /s\nFROM parent AS child\nFROM child\nRUN x\n"
     told = made(root, text)
