@@ -193,7 +193,7 @@ def test_nginx_serves_its_folder_and_what_conf_d_adds(build) -> None:
 
 def test_nginx_fills_templates_from_the_environment_and_runs_added_scripts(build) -> None:
     image = build(
-        f"FROM {NGINX}\nCOPY site.conf.template /etc/nginx/templates/\nCOPY --chmod=755 note.sh /docker-entrypoint.d/\n",
+        f"FROM {NGINX}\nCOPY --chmod=755 note.sh /docker-entrypoint.d/\nCOPY site.conf.template /etc/nginx/templates/",
         {"site.conf.template": "server { listen ${PORT}; set $x 1; }", "note.sh": "#!/bin/sh\necho noted\n"},
     )
     shown = run(image, "nginx", "-T", "-q", options=("-e", "PORT=8080"))
