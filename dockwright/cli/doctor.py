@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 
 from dockwright.cli.output import json_option, print_json, say
@@ -31,4 +33,4 @@ def doctor(quiet: bool, as_json: bool) -> None:
             if finding.remedy:
                 say(f"{'':8} {'':13} {finding.remedy}")
     if not is_ok:
-        raise click.exceptions.Exit(3)
+        sys.exit(3)
