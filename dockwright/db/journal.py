@@ -12,14 +12,14 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, cast
 
 from dockwright.domain.build import BuiltImage, Profile
 from dockwright.domain.events import Event
 from dockwright.domain.image import Image
 from dockwright.domain.transitions import ACTIVE, STATUS_OF_STAGE, Status, sources_of
-from dockwright.errors import Interrupted
+from dockwright.errors import DatabaseError, DiskFull, Interrupted
 
 LEASE_SECONDS = 30.0
 """How long a build is its worker's without a heartbeat."""
@@ -44,14 +44,28 @@ class Connection(sqlite3.Connection):
 
 @contextmanager
 def transaction(connection: Connection) -> Iterator[None]:
+    """Raises `DiskFull` or `DatabaseError`, and then nothing of it is written."""
     with connection.lock:
-        connection.execute("BEGIN IMMEDIATE")
         try:
+            connection.execute("BEGIN IMMEDIATE")
             yield
-        except BaseException:
-            connection.execute("ROLLBACK")
+            connection.execute("COMMIT")
+        except BaseException as error:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            if isinstance(error, sqlite3.OperationalError):
+                raise translated(error) from error
             raise
-        connection.execute("COMMIT")
+
+
+def translated(error: sqlite3.OperationalError) -> DiskFull | DatabaseError:
+    if error.sqlite_errorcode == sqlite3.SQLITE_FULL:
+        return DiskFull(
+            "The disk that holds the state database is full", remedy="Free some space below DOCKWRIGHT_HOME"
+        )
+    return DatabaseError(
+        f"The state database cannot be used: {error}", remedy="Check DOCKWRIGHT_HOME with: dockwright doctor"
+    )
 
 
 def client_slug(connection: Connection, client_id: int) -> str:
@@ -181,7 +195,8 @@ class Journal:
         new = STATUS_OF_STAGE[stage]
         with self._lock:
             if new == self._status:
-                self._connection.execute("UPDATE builds SET stage = ? WHERE id = ?", (stage, self.build_id))
+                with transaction(self._connection):
+                    self._connection.execute("UPDATE builds SET stage = ? WHERE id = ?", (stage, self.build_id))
                 return
             self._move(new, {"stage": stage})
 
@@ -196,13 +211,14 @@ class Journal:
         sets = ", ".join(f"{name} = ?" for name in ("status", *columns))
         marks = ", ".join("?" * len(sources))
         # Written in one transaction with the events so far, so that a reader never sees one without the other.
-        self._waiting.append(Event("status", new, time.time(), data={"status": new}))
+        events = [*self._waiting, Event("status", new, time.time(), data={"status": new})]
         with transaction(self._connection):
             cursor = self._connection.execute(
                 f"UPDATE builds SET {sets} WHERE id = ? AND status IN ({marks})",
                 (new, *columns.values(), self.build_id, *sources),
             )
-            self._insert()
+            self._insert(events)
+        self._are_written(events)
         if cursor.rowcount != 1:
             raise Interrupted(f"Build {self.build_id} was ended by another process", remedy="Start it again")
         self._status = new
@@ -213,9 +229,10 @@ class Journal:
         with self._lock:
             if self._waiting:
                 with transaction(self._connection):
-                    self._insert()
+                    self._insert(self._waiting)
+                self._are_written(self._waiting)
 
-    def _insert(self) -> None:
+    def _insert(self, events: Sequence[Event]) -> None:
         rows = [
             (
                 self.build_id,
@@ -228,27 +245,34 @@ class Journal:
                 event.text,
                 None if event.data is None else json.dumps(event.data),
             )
-            for number, event in enumerate(self._waiting, 1)
+            for number, event in enumerate(events, 1)
         ]
         self._connection.executemany(
             "INSERT INTO build_events (build_id, seq, at, kind, stage, step, stream, text, data)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             rows,
         )
-        self._seq += len(rows)
+
+    def _are_written(self, events: Sequence[Event]) -> None:
+        self._seq += len(events)
         self._waiting.clear()
 
     def _beat(self) -> None:
         beat_at = time.monotonic() + HEARTBEAT_SECONDS
         while not self._stop.wait(FLUSH_SECONDS):
-            self.flush()
-            if time.monotonic() >= beat_at:
-                beat_at = time.monotonic() + HEARTBEAT_SECONDS
-                with self._lock:
-                    self._connection.execute(
-                        "UPDATE builds SET lease_until = ? WHERE id = ?",
-                        (timestamp(time.time() + LEASE_SECONDS), self.build_id),
-                    )
+            # What could not be written waits on: the build itself hears of it when it comes to its next stage or end.
+            with suppress(DiskFull, DatabaseError):
+                self.flush()
+                if time.monotonic() >= beat_at:
+                    self._renew_lease()
+                    beat_at = time.monotonic() + HEARTBEAT_SECONDS
+
+    def _renew_lease(self) -> None:
+        with transaction(self._connection):
+            self._connection.execute(
+                "UPDATE builds SET lease_until = ? WHERE id = ?",
+                (timestamp(time.time() + LEASE_SECONDS), self.build_id),
+            )
 
 
 def save_image(

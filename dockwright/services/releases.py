@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from dockwright.db import tables
 from dockwright.domain.product import LiveState, Release
-from dockwright.errors import DockwrightError
+from dockwright.errors import DockwrightError, PortTaken
 from dockwright.services.state import State
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ def record(
     rollback_of: int | None = None,
 ) -> tables.Product:
     """Writes one attempt to put `release` live. The release's row is made unless it is an older one."""
+    if row.id is None and isinstance(error, PortTaken):
+        return row  # a product is its port, and this one never had it
     with state.session() as session:
         row = session.merge(row) if row.id else row
         if row not in session:

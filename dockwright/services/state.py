@@ -44,6 +44,15 @@ class State:
 
     @contextmanager
     def session(self) -> Iterator[Session]:
-        """One transaction: committed at the end, rolled back by an exception."""
-        with self._sessions.begin() as session:
-            yield session
+        """One transaction: committed at the end, rolled back by an exception. Raises `DiskFull` or `DatabaseError`."""
+        import sqlite3
+
+        from sqlalchemy.exc import OperationalError
+
+        try:
+            with self._sessions.begin() as session:
+                yield session
+        except OperationalError as error:
+            if isinstance(error.orig, sqlite3.OperationalError):
+                raise journal.translated(error.orig) from error
+            raise
