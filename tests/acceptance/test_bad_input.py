@@ -1,0 +1,367 @@
+"""What cannot be built ends with a cause, a remedy and its exit code, leaves nothing, and what ran before still runs."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from commandline import Home, free_port, get
+from pages import DOCKERFILE, PAGES
+
+Folder = Callable[..., Path]
+NOWHERE = "127.0.0.1:9"
+"""The port of the discard service, which nobody runs: connections are refused at once."""
+
+
+@dataclass(frozen=True)
+class Case:
+    dockerfile: str
+    code: str
+    exit_code: int
+    message: str
+    stage: str
+    step: str | None = None
+    step_exit_code: int | None = None
+    last_line: str | None = None
+
+
+CASES = {
+    "syntax error": Case("FROM busybox\n\nRUNN make\n", "dockerfile_syntax", 1, "line 3", "plan"),
+    "flag that is not there": Case("FROM busybox\nCOPY --nope . /\n", "dockerfile_syntax", 1, "line 2", "plan"),
+    # BuildKit itself, at this floor, ends the whole engine over a Dockerfile without a FROM.
+    "no FROM": Case("ARG A=1\n# nothing more\n", "dockerfile_syntax", 1, "no FROM", "plan"),
+    "empty Dockerfile": Case("", "dockerfile_syntax", 1, "no instruction", "plan"),
+    "failing RUN": Case(
+        "FROM busybox\nRUN echo fine\nRUN echo one && echo 'two words' >&2 && exit 42\nRUN echo never\n",
+        "step_failed",
+        1,
+        "exit code 42",
+        "build",
+        step="RUN echo one",
+        step_exit_code=42,
+        last_line="two words",
+    ),
+    "command that is not there": Case(
+        "FROM busybox\nRUN no-such-command --now\n",
+        "step_failed",
+        1,
+        "exit code 127",
+        "build",
+        step="RUN no-such-command",
+        step_exit_code=127,
+        last_line="not found",
+    ),
+    "base image out of reach": Case(f"FROM {NOWHERE}/nothing:1\n", "registry_unreachable", 3, f"{NOWHERE}/nothing:1", "plan"),
+    "base image of no target": Case("FROM busybox\nCOPY --from=9 /a /b\n", "dockerfile_syntax", 1, "9", "plan"),
+    "file that is not there": Case("FROM busybox\nCOPY missing.txt /\n", "step_failed", 1, "missing.txt", "build"),
+    "app that ends": Case(
+        'FROM busybox\nEXPOSE 8080\nCMD ["sh", "-c", "echo the well is dry; exit 3"]\n',
+        "unhealthy",
+        1,
+        "exit code 3",
+        "test",
+        step_exit_code=3,
+        last_line="the well is dry",
+    ),
+    "command that cannot start": Case(
+        'FROM busybox\nEXPOSE 8080\nCMD ["/no/such/program"]\n',
+        "unhealthy",
+        1,
+        "exit code 127",
+        "test",
+        step_exit_code=127,
+        last_line="/no/such/program",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+def test_bad_dockerfile_is_told_and_leaves_the_running_version(case: Case, home: Home, folder: Folder) -> None:
+    root = folder("bad", PAGES)
+    url = home.build(root)["deployment_url"]
+    before = home.containers()
+    (root / "Dockerfile").write_text(case.dockerfile)
+
+    error = home.fail("build", root, code=case.exit_code)
+
+    assert (error["code"], error["stage"]) == (case.code, case.stage)
+    assert case.message in error["message"], error
+    assert case.step is None or case.step in error["step"]
+    assert error["exit_code"] == case.step_exit_code
+    assert case.last_line is None or case.last_line in "\n".join(error["last_lines"])
+    assert get(url) == (200, "first")
+    assert [one["Id"] for one in home.containers()] == [one["Id"] for one in before]
+    home.assert_nothing_left(build_id=2)
+    row = home.rows("SELECT status, error_code, error_message FROM builds WHERE id = 2")[0]
+    assert row == {"status": "failed", "error_code": case.code, "error_message": error["message"]}
+
+
+def test_base_image_that_its_registry_does_not_have(home: Home, folder: Folder) -> None:
+    with empty_registry() as place:
+        error = home.fail("build", folder("bad", {"Dockerfile": f"FROM {place}/not/there:7\n"}), code=1)
+    assert error["code"] == "base_image_missing" and f"{place}/not/there:7" in error["message"]
+    home.assert_nothing_left()
+
+
+class _Nothing(BaseHTTPRequestHandler):
+    """A registry in which there is nothing."""
+
+    def do_GET(self) -> None:
+        status, body = (200, b"{}") if self.path == "/v2/" else (404, b'{"errors": [{"code": "MANIFEST_UNKNOWN"}]}')
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(body)
+
+    do_HEAD = do_GET
+
+    def log_message(self, *_: object) -> None:
+        """The test's own output is enough."""
+
+
+@contextlib.contextmanager
+def empty_registry() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Nothing) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        yield f"127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+        thread.join()
+
+
+# --- what was asked ------------------------------------------------------------------------------------------------
+
+USAGE = {
+    "folder that is not there": (("build", "./nothing/here"), "path_not_found", "./nothing/here"),
+    "project that is not there": (("build", "nobody"), "not_found", "nobody"),
+    "unknown template": (("new", "nosuch", "Bot"), "unknown_template", "nosuch"),
+    "variable of the wrong type": (
+        ("new", "chatbot", "Bot", "--set", "business_rules=7"),
+        "invalid_variable",
+        "business_rules",
+    ),
+    "variable within another": (
+        ("new", "chatbot", "Bot", "--set", "personality=7"),
+        "invalid_variable",
+        "personality",
+    ),
+    "unknown variable": (("new", "chatbot", "Bot", "--set", "colour=red"), "invalid_variable", "colour"),
+    "values that are not there": (("new", "chatbot", "Bot", "--values", "none.yaml"), "path_not_found", "none.yaml"),
+    "product that is not there": (("rollback", "nobody"), "not_found", "nobody"),
+    "build that is not there": (("logs", "7"), "not_found", "7"),
+    "image that is not there": (("image", "show", "7"), "not_found", "7"),
+    "port that is none": (("build", ".", "--port", "99999"), "wrong_usage", "--port"),
+    "option that is none": (("build", ".", "--fast"), "wrong_usage", "--fast"),
+    "build argument without a value": (("build", ".", "--build-arg", "A"), "wrong_usage", "--build-arg"),
+    "command that is none": (("biuld", "."), "wrong_usage", "biuld"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "code", "named"), USAGE.values(), ids=USAGE.keys())
+def test_wrong_usage(arguments: tuple[str, ...], code: str, named: str, home: Home) -> None:
+    error = home.fail(*arguments, code=2)
+    assert error["code"] == code and named in error["message"], error
+    assert home.client is None or home.rows("SELECT * FROM builds") == []
+    home.assert_nothing_left()
+
+
+def test_folder_without_a_dockerfile(home: Home, folder: Folder) -> None:
+    root = folder("bad", {"readme.md": "nothing to build"})
+    error = home.fail("build", root, code=2)
+    assert error["code"] == "no_dockerfile" and str(root) in error["message"]
+    home.assert_nothing_left()
+
+
+def test_file_in_place_of_a_folder(home: Home, folder: Folder) -> None:
+    root = folder("bad", PAGES)
+    assert home.fail("build", root / "Dockerfile", code=2)["code"] == "no_dockerfile"
+
+
+@pytest.mark.parametrize("target", ["/etc/passwd", "../../../../etc/passwd", "sub/../../outside"])
+def test_link_that_leads_out_of_the_folder(target: str, home: Home, folder: Folder) -> None:
+    root = folder("bad", PAGES)
+    url = home.build(root)["deployment_url"]
+    (root / "way-out").symlink_to(target)
+    error = home.fail("build", root, code=2)
+    assert error["code"] == "unsafe_source" and "way-out" in error["message"] and target in error["message"]
+    assert get(url) == (200, "first") and get(url, "/way-out")[0] == 404
+    home.assert_nothing_left(build_id=2)
+    (root / ".dockerignore").write_text("way-out\n")
+    assert home.build(root)["status"] == "deployed"
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("BUILD_TIMEOUT_SECONDS", "soon"),
+        ("BUILD_TIMEOUT_SECONDS", "0"),
+        ("BUILD_DISK_MIN_FREE", "much"),
+        ("DATABASE_URL", "sqlite:relative"),
+        ("CA_BUNDLE", "/no/such/file"),
+    ],
+)
+def test_wrong_setting_is_named(name: str, text: str, home: Home, folder: Folder) -> None:
+    error = home.fail("build", folder("bad", PAGES), code=2, env={name: text})
+    assert error["code"] == "invalid_setting" and error["message"].startswith(f"{name}={text!r}: ")
+    assert home.client is None, "nothing was begun"
+
+
+def test_wrong_substitutes_are_named(home: Home, folder: Folder) -> None:
+    error = home.fail("build", folder("bad", PAGES), code=2, env={"IMAGE_SUBSTITUTES": "python"})
+    assert error["code"] == "invalid_setting" and "IMAGE_SUBSTITUTES" in error["message"]
+    home.assert_nothing_left()
+
+
+def test_unknown_setting_in_the_file_is_named(home: Home, folder: Folder) -> None:
+    (home.path / ".env.build").write_text("# ours\nBUILD_TIMEOUT_SECOND=5\n")
+    error = home.fail("build", folder("bad", PAGES), code=2)
+    assert error["code"] == "invalid_setting" and "line 2" in error["message"]
+    assert "BUILD_TIMEOUT_SECOND" in error["message"]
+
+
+# --- ports ---------------------------------------------------------------------------------------------------------
+
+
+def test_port_that_a_foreign_process_holds(home: Home, folder: Folder) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as foreign:
+        port = foreign.getsockname()[1]
+        error = home.fail("build", folder("bad", PAGES), "--port", str(port), code=1)
+    assert error["code"] == "port_taken" and str(port) in error["message"] and error["stage"] == "deploy"
+    assert str(os.getpid()) in error["message"], "it is said who holds it"
+    home.assert_nothing_left()
+
+
+def test_port_of_another_product(home: Home, folder: Folder) -> None:
+    first, second = folder("one", PAGES), folder("two", {**PAGES, "index.html": "second"})
+    port = str(free_port())
+    url = home.build(first, "--port", port)["deployment_url"]
+    error = home.fail("build", second, "--port", port, code=1)
+    assert error["code"] == "port_taken" and first.name in error["message"] + error["remedy"]
+    assert get(url) == (200, "first")
+    home.assert_nothing_left(build_id=2)
+    elsewhere = home.build(second, "--port", str(free_port()))
+    assert get(elsewhere["deployment_url"]) == (200, "second") and get(url) == (200, "first")
+
+
+def test_port_that_a_product_would_move_to_is_taken(home: Home, folder: Folder) -> None:
+    root = folder("move", PAGES)
+    url = home.build(root)["deployment_url"]
+    (root / "index.html").write_text("second")
+    with socket.create_server(("127.0.0.1", 0)) as foreign:
+        error = home.fail("build", root, "--port", str(foreign.getsockname()[1]), code=1)
+    assert error["code"] == "port_taken"
+    assert get(url) == (200, "first"), "it is still where it was"
+    moved = home.build(root, "--port", str(free_port()))["deployment_url"]
+    assert moved != url and get(moved) == (200, "second")
+    with pytest.raises(ConnectionRefusedError):
+        get(url)
+
+
+# --- what is missing on the machine --------------------------------------------------------------------------------
+
+
+def test_no_engine(home: Home, folder: Folder) -> None:
+    root = folder("bad", PAGES)
+    url = home.build(root)["deployment_url"]
+    away = {"DOCKER_HOST": f"unix://{home.path}/nobody.sock"}
+    error = home.fail("build", root, code=3, env=away)
+    assert error["code"] == "engine_unreachable" and "nobody.sock" in error["message"]
+    assert get(url) == (200, "first")
+    home.assert_nothing_left(build_id=2)
+    assert home.fail("verify", root, code=3, env=away)["code"] == "engine_unreachable"
+
+
+def test_no_engine_at_an_address_either(home: Home, folder: Folder) -> None:
+    error = home.fail("build", folder("bad", PAGES), code=3, env={"DOCKER_HOST": f"tcp://{NOWHERE}"})
+    assert error["code"] == "engine_unreachable" and NOWHERE in error["message"]
+
+
+def test_less_free_than_the_setting_asks_for(home: Home, folder: Folder) -> None:
+    root = folder("bad", PAGES)
+    url = home.build(root)["deployment_url"]
+    (root / "index.html").write_text("second")
+    error = home.fail("build", root, code=1, env={"BUILD_DISK_MIN_FREE": "900TB"})
+    assert error["code"] == "disk_full" and "BUILD_DISK_MIN_FREE" in error["message"]
+    assert get(url) == (200, "first")
+    home.assert_nothing_left(build_id=2)
+
+
+@pytest.fixture
+def tiny_home(tmp_path: Path, bases: None) -> Iterator[Home]:
+    """A home on a disk of its own of 4 MB."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can mount a small disk")
+    place = tmp_path / "tiny"
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "dockwright-test", str(place)], check=True)
+    home = Home(place)
+    yield home
+    fill(place, 0)
+    home.clean()
+    subprocess.run(["umount", "--lazy", str(place)], check=True)
+
+
+def fill(place: Path, free: int) -> None:
+    """Leaves so many bytes free."""
+    (place / "filler").unlink(missing_ok=True)
+    if free:
+        with (place / "filler").open("wb") as file, contextlib.suppress(OSError):
+            file.write(bytes(shutil.disk_usage(place).free - free))
+
+
+@pytest.mark.parametrize("free", [1, 50_000, 200_000])
+def test_full_disk(free: int, tiny_home: Home, folder: Folder) -> None:
+    """Wherever it happens: before the build's row is written, or while it is on its way."""
+    root = folder("full", {**PAGES, **{f"many/{number}": str(number) for number in range(600)}})
+    settings = {"BUILD_DISK_MIN_FREE": "1"}
+    url = tiny_home.build(root, env=settings)["deployment_url"]
+    (root / "index.html").write_text("second")
+    fill(tiny_home.path, free)
+    answer = tiny_home.run("build", root, "--json", code=None, env=settings)
+    assert answer.code in {0, 1, 3}
+    if answer.code:
+        assert answer.json["error"]["code"] in {"disk_full", "database_error"}
+        assert "full" in answer.json["error"]["message"]
+        assert get(url) == (200, "first")
+    fill(tiny_home.path, 0)
+    tiny_home.run("builds", env=settings)
+    done = tiny_home.build(root, env=settings)
+    assert get(done["deployment_url"]) == (200, "second")
+    assert home_is_clean(tiny_home)
+
+
+def home_is_clean(home: Home) -> bool:
+    left = home.path / "generated-bots"
+    return home.networks() == [] and (not left.exists() or list(left.iterdir()) == [])
+
+
+def test_home_that_cannot_be_used(home: Home, folder: Folder) -> None:
+    (home.path / "file").write_text("no folder")
+    error = home.fail("build", folder("bad", PAGES), code=3, env={"DOCKWRIGHT_HOME": str(home.path / "file" / "home")})
+    assert error["code"] == "database_error" and str(home.path / "file") in error["message"]
+
+
+def test_database_that_is_none(home: Home, folder: Folder) -> None:
+    (home.path / "dockwright.db").write_bytes(b"this is no database, whatever its name says" * 100)
+    error = home.fail("build", folder("bad", PAGES), code=3)
+    assert error["code"] == "database_error" and "dockwright.db" in error["message"]
+    (home.path / "dockwright.db").unlink()
+
+
+def test_check_tells_a_syntax_error_with_its_line(home: Home, folder: Folder) -> None:
+    root = folder("bad", {"Dockerfile": DOCKERFILE + "\nCOPPY a b\n"})
+    answer = home.run("check", root, "--json", code=1)
+    assert not answer.json["ok"] and "line 7" in answer.json["findings"][0]["message"]
+    (root / "Dockerfile").write_text(DOCKERFILE)
+    assert home.run("check", root, "--json").json == {"ok": True, "findings": []}
