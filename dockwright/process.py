@@ -84,10 +84,10 @@ def run(
 
     `env` is added to this process's environment. With `on_stdout` or `on_stderr` the chunks go there as they come
     (from a reader thread) and are not kept. On a cancel the whole process group is ended and `Interrupted` or
-    `BuildTimeout` is raised.
+    `BuildTimeout` is raised; what may be canceled ends also when this process is killed.
     """
     child = subprocess.Popen(
-        list(argv),
+        [*(_ending_with_us() if cancel else ()), *argv],
         cwd=cwd,
         env={**os.environ, **env} if env else None,
         stdin=subprocess.PIPE if stdin is not None else subprocess.DEVNULL,
@@ -113,6 +113,15 @@ def run(
         for thread in threads:
             thread.join(timeout=GRACE_SECONDS)
     return subprocess.CompletedProcess(argv, child.returncode, b"".join(kept["stdout"]), b"".join(kept["stderr"]))
+
+
+def _ending_with_us() -> tuple[str, ...]:
+    """The kernel sends SIGTERM to what this starts when we die without a word; none where there is no `setpriv`.
+
+    A program of its own rather than a function between fork and exec, which is not safe beside threads.
+    """
+    setpriv = shutil.which("setpriv")
+    return (setpriv, "--pdeathsig", "TERM", "--") if setpriv else ()
 
 
 def _wait(child: subprocess.Popen[bytes], cancel: Cancel | None) -> None:
