@@ -48,7 +48,8 @@ class Home:
         path.mkdir(parents=True, exist_ok=True)
         self.path = path
         clean = {name: value for name, value in os.environ.items() if not name.startswith(SETTINGS)}
-        self.env = {**clean, "DOCKWRIGHT_HOME": str(path), "DOCKER_NETWORK_NAME": f"dockwright-test-{secrets.token_hex(3)}"}
+        network = f"dockwright-test-{secrets.token_hex(3)}"
+        self.env = {**clean, "DOCKWRIGHT_HOME": str(path), "DOCKER_NETWORK_NAME": network}
         self.engine = Engine()
 
     # --- commands ----------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""What cannot be built ends with a cause, a remedy and its exit code, leaves nothing, and what ran before still runs."""
+"""What cannot be built ends with a cause, a remedy and its exit code; nothing is left, what ran before runs on."""
 
 from __future__ import annotations
 
@@ -60,7 +60,9 @@ CASES = {
         step_exit_code=127,
         last_line="not found",
     ),
-    "base image out of reach": Case(f"FROM {NOWHERE}/nothing:1\n", "registry_unreachable", 3, f"{NOWHERE}/nothing:1", "plan"),
+    "base image out of reach": Case(
+        f"FROM {NOWHERE}/nothing:1\n", "registry_unreachable", 3, f"{NOWHERE}/nothing:1", "plan"
+    ),
     "base image of no target": Case("FROM busybox\nCOPY --from=9 /a /b\n", "dockerfile_syntax", 1, "9", "plan"),
     "file that is not there": Case("FROM busybox\nCOPY missing.txt /\n", "step_failed", 1, "missing.txt", "build"),
     "app that ends": Case(
@@ -124,7 +126,8 @@ class _Nothing(BaseHTTPRequestHandler):
         if self.command == "GET":
             self.wfile.write(body)
 
-    do_HEAD = do_GET
+    def do_HEAD(self) -> None:
+        self.do_GET()
 
     def log_message(self, *_: object) -> None:
         """The test's own output is enough."""

@@ -9,7 +9,7 @@ from lib.words import WORD
 
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
-        box = subprocess.run(["busybox", "echo", "busybox"], capture_output=True, text=True).stdout.strip()
+        box = subprocess.check_output(["busybox", "echo", "busybox"], text=True).strip()
         text = f"{os.environ['GREETING']}, {WORD} ({box}, shout {os.environ['SHOUT']})"
         self.send_response(200)
         self.end_headers()

@@ -4,7 +4,8 @@ import pathlib
 
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
-        body = " / ".join(pathlib.Path(name).read_text().strip() for name in ("tool.txt", "etc/main.conf", "etc/with space.txt"))
+        names = ("tool.txt", "etc/main.conf", "etc/with space.txt")
+        body = " / ".join(pathlib.Path(name).read_text().strip() for name in names)
         self.send_response(200)
         self.end_headers()
         self.wfile.write(body.encode())
