@@ -12,8 +12,14 @@ from dockwright.errors import GitRefNotFound, GitUnreachable, SourceTooLarge
 from dockwright.process import Cancel
 from dockwright.sources import bounds
 
-# No prompt that nobody answers, no helper programs named by a URL, no configuration that a repository brings.
-_ENV = {"GIT_TERMINAL_PROMPT": "0", "GIT_ALLOW_PROTOCOL": "file:git:http:https:ssh", "GIT_LFS_SKIP_SMUDGE": "1"}
+# No prompt that nobody answers, no helper programs named by a URL, no configuration that a repository brings; and
+# looking at a work tree must not write to its index, which may be a part of the context.
+_ENV = {
+    "GIT_TERMINAL_PROMPT": "0",
+    "GIT_ALLOW_PROTOCOL": "file:git:http:https:ssh",
+    "GIT_LFS_SKIP_SMUDGE": "1",
+    "GIT_OPTIONAL_LOCKS": "0",
+}
 _FULL_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _SHORT_COMMIT = re.compile(r"[0-9a-f]{4,39}")
 
