@@ -180,15 +180,17 @@ STAGES: tuple[Stage, ...] = (
 )
 
 
-def run(ctx: StageContext, live_state: Callable[[], LiveState]) -> Outcome:
+def run(ctx: StageContext, live_state: Callable[[], LiveState], keep: Callable[[Outcome], None]) -> Outcome:
     """Takes the build through its stages. Never raises a `DockwrightError`: it is the outcome's `error`.
 
-    `live_state` is asked when the deploy stage begins, so that it is not as old as the build is long.
+    `live_state` is asked when the deploy stage begins, so that it is not as old as the build is long. `keep` writes
+    down what came of it before the old version is let go of: what cannot be written down is undone.
     The workspace is gone afterwards, and whatever a failed build had begun to deploy is undone.
     """
     outcome = Outcome()
     try:
         _run_stages(ctx, outcome, live_state)
+        keep(outcome)
         ctx.stage = "deploy"  # letting go of the old version is the end of its cut-over
         for finish in ctx.on_success:
             finish()

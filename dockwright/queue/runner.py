@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dockwright import pipeline
 from dockwright.db import journal
@@ -21,6 +21,10 @@ from dockwright.process import Cancel
 from dockwright.services.state import State
 from dockwright.stages.context import StageContext
 
+if TYPE_CHECKING:
+    from dockwright.domain.product import Release
+    from dockwright.services.releases import Attempt
+
 SERVICE = "app"
 """The one service of a source without a compose file."""
 
@@ -35,12 +39,13 @@ def run_claimed(
     """
     started = time.time()
     journal.end_lost_builds(state.connection)
-    deploy = _Deploy(state, request, cancel)
+    history = History(images=journal.images_of(state.connection, request.project_id, SERVICE))
+    books = _Books(state, request, history, cancel)
     with Journal(state.connection, request.build_id, watch) as log:
         ctx = StageContext(
             request=request,
             settings=state.settings,
-            history=History(images=journal.images_of(state.connection, request.project_id, SERVICE)),
+            history=history,
             live=LiveState(),
             workspace=state.settings.workspace_dir / f"build-{request.build_id}",
             sink=log.sink,
@@ -48,27 +53,31 @@ def run_claimed(
         )
         outcome = Outcome()
         try:
-            outcome = pipeline.run(ctx, deploy.live_state)
-            _save_images(state, ctx, outcome)
-            deploy.record(outcome)
+            outcome = pipeline.run(ctx, books.live_state, books.keep)
+            books.close(outcome)
+        except DockwrightError as error:
+            outcome.error = outcome.error or error
+            raise
         except BaseException as error:
             outcome.error = outcome.error or _internal(error)
             raise
         finally:
-            deploy.lock.release()
+            books.lock.release()
             result = document(request, outcome, time.time() - started)
             log.finish(_status(outcome), _columns(outcome, result))
     return result
 
 
-class _Deploy:
-    """The deploying half's dealings with the database, which a build that does not deploy never loads."""
+class _Books:
+    """What a build leaves in the database beside its own row; what is for deploying is loaded by none but a deploy."""
 
-    def __init__(self, state: State, request: BuildRequest, cancel: Cancel) -> None:
+    def __init__(self, state: State, request: BuildRequest, history: History, cancel: Cancel) -> None:
         from dockwright.services.locks import ProductLock
 
-        self._state, self._request, self._cancel = state, request, cancel
+        self._state, self._request, self._history, self._cancel = state, request, history, cancel
+        self._is_kept = False
         self._live: LiveState | None = None
+        self._attempt: Attempt | None = None
         self._started = 0.0
         self.lock = ProductLock(state.settings.home, request.project)
 
@@ -84,24 +93,34 @@ class _Deploy:
         )
         return self._live
 
-    def record(self, outcome: Outcome) -> None:
+    def keep(self, outcome: Outcome) -> None:
+        """All stages are done, and nothing of the old version is let go of yet."""
+        self._is_kept = True
+        _save_images(self._state, self._request, self._history, outcome)
+        if outcome.deployed is not None and outcome.release is not None:
+            self._attempt_of(outcome.release).is_live(outcome.deployed)
+
+    def close(self, outcome: Outcome) -> None:
+        if not self._is_kept:
+            _save_images(self._state, self._request, self._history, outcome)
         if self._live is None or outcome.release is None:
             return
-        from dockwright.services import releases
+        if outcome.error is not None:
+            self._attempt_of(outcome.release).has_failed(outcome.error, outcome.deployed)
+        elif outcome.deployed is not None:
+            self._attempt_of(outcome.release).is_done(outcome.deployed)
 
-        releases.record(
-            self._state,
-            self._row,
-            outcome.release,
-            self._live,
-            started_at=self._started,
-            deployed=outcome.deployed,
-            error=outcome.error,
-        )
+    def _attempt_of(self, release: Release) -> Attempt:
+        from dockwright.services.releases import Attempt
+
+        if self._attempt is None:
+            assert self._live is not None
+            self._attempt = Attempt(self._state, self._row, release, self._live, started_at=self._started)
+        return self._attempt
 
 
-def _save_images(state: State, ctx: StageContext, outcome: Outcome) -> None:
-    known = {(image.name, image.digest) for image in ctx.history.images}
+def _save_images(state: State, request: BuildRequest, history: History, outcome: Outcome) -> None:
+    known = {(image.name, image.digest) for image in history.images}
     build_dates = {plan.service: plan.build_date for plan in outcome.plan.services} if outcome.plan else {}
     for image in outcome.images:
         if (image.name, image.digest) not in known:
@@ -109,15 +128,15 @@ def _save_images(state: State, ctx: StageContext, outcome: Outcome) -> None:
                 state.connection,
                 image,
                 client_id=state.client_id,
-                project_id=ctx.request.project_id,
-                build_id=ctx.request.build_id,
-                profile=ctx.request.profile,
+                project_id=request.project_id,
+                build_id=request.build_id,
+                profile=request.profile,
                 build_date=build_dates[image.service],
                 commit=outcome.tree.revision if outcome.tree else None,
             )
     artifacts = _artifacts(outcome)
     if artifacts:
-        journal.save_artifacts(state.connection, ctx.request.build_id, artifacts)
+        journal.save_artifacts(state.connection, request.build_id, artifacts)
 
 
 def _artifacts(outcome: Outcome) -> list[tuple[str, str, str]]:

@@ -207,20 +207,19 @@ def _run(
         keep=keep,
         log=say,
     )
+    attempt = releases.Attempt(state, row, release, found, started_at=started_at, rollback_of=rollback_of)
     deployed: Deployed | None = None
     try:
         deployed = cut_over.start()
         check_digests(engine, deployed)
+        row = attempt.is_live(deployed)
         cut_over.commit()
     except DockwrightError as error:
         cut_over.revert()
-        releases.record(
-            state, row, release, found, started_at=started_at, deployed=deployed, error=error, rollback_of=rollback_of
-        )
+        attempt.has_failed(error, deployed)
         raise
-    return releases.record(
-        state, row, release, found, started_at=started_at, deployed=deployed, error=None, rollback_of=rollback_of
-    )
+    attempt.is_done(deployed)
+    return row
 
 
 def check_digests(engine: Engine, deployed: Deployed) -> None:

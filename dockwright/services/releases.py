@@ -16,43 +16,95 @@ from dockwright.services.state import State
 if TYPE_CHECKING:
     from dockwright.targets.cutover import Deployed
 
+_CHANGED = ("port", "env_vars", "replicas", "status", "release_number", "image_name")
+"""What a deployment changes of a product."""
 
-def record(
-    state: State,
-    row: tables.Product,
-    release: Release,
-    live: LiveState,
-    *,
-    started_at: float,
-    deployed: Deployed | None,
-    error: DockwrightError | None,
-    rollback_of: int | None = None,
-) -> tables.Product:
-    """Writes one attempt to put `release` live. The release's row is made unless it is an older one."""
-    if row.id is None and isinstance(error, PortTaken):
-        return row  # a product is its port, and this one never had it
-    with state.session() as session:
-        row = session.merge(row) if row.id else row
-        if row not in session:
-            _insert_product(session, row, live)
-        if error is None:
-            _make_live(session, row, release, live)
-        _insert_release(session, row, release)
-        session.add(
-            tables.Deployment(
-                product_id=row.id,
-                release_number=release.number,
-                build_id=release.build_id,
-                status="failed" if error else "live",
-                started_at=datetime.fromtimestamp(started_at, UTC),
-                seconds_to_healthy=deployed.seconds_to_healthy if deployed else None,
-                requests=deployed.traffic.requests if deployed else None,
-                failed_requests=deployed.traffic.failed_requests if deployed else None,
-                rollback_of=rollback_of,
-                error=error.message if error else None,
+
+class Attempt:
+    """One attempt to put a release live. Its rows say "live" before anything of the old version is let go of."""
+
+    def __init__(
+        self,
+        state: State,
+        row: tables.Product,
+        release: Release,
+        live: LiveState,
+        *,
+        started_at: float,
+        rollback_of: int | None = None,
+    ) -> None:
+        self._state, self._row, self._release, self._live = state, row, release, live
+        self._started_at, self._rollback_of = started_at, rollback_of
+        self._before = {name: getattr(row, name) for name in _CHANGED}
+        self._deployment_id: int | None = None
+
+    def is_live(self, deployed: Deployed) -> tables.Product:
+        """The traffic is there. Raises `DiskFull` or `DatabaseError`, and then the rows are as they were."""
+        with self._state.session() as session:
+            row = self._product(session)
+            _make_live(session, row, self._release, self._live)
+            self._deployment_id = self._insert(session, row, deployed, None)
+            return row
+
+    def is_done(self, deployed: Deployed) -> None:
+        """The old version is gone: what the traffic was meanwhile can be told."""
+        traffic = deployed.traffic
+        counted = {"requests": traffic.requests, "failed_requests": traffic.failed_requests}
+        with self._state.session() as session:
+            session.execute(
+                update(tables.Deployment).where(tables.Deployment.id == self._deployment_id).values(**counted)
             )
+
+    def has_failed(self, error: DockwrightError, deployed: Deployed | None) -> None:
+        if self._row.id is None and isinstance(error, PortTaken):
+            return  # a product is its port, and this one never had it
+        with self._state.session() as session:
+            if self._deployment_id is None:
+                self._insert(session, self._product(session), deployed, error)
+            else:
+                self._take_back(session, self._deployment_id, error)
+
+    def _product(self, session: Session) -> tables.Product:
+        if self._row.id:
+            return session.merge(self._row)
+        _insert_product(session, self._row, self._live)
+        return self._row
+
+    def _insert(
+        self, session: Session, row: tables.Product, deployed: Deployed | None, error: DockwrightError | None
+    ) -> int:
+        """The release's row is made unless it is an older one."""
+        _insert_release(session, row, self._release)
+        deployment = tables.Deployment(
+            product_id=row.id,
+            release_number=self._release.number,
+            build_id=self._release.build_id,
+            status="failed" if error else "live",
+            started_at=datetime.fromtimestamp(self._started_at, UTC),
+            seconds_to_healthy=deployed.seconds_to_healthy if deployed else None,
+            requests=deployed.traffic.requests if deployed else None,
+            failed_requests=deployed.traffic.failed_requests if deployed else None,
+            rollback_of=self._rollback_of,
+            error=error.message if error else None,
         )
-        return row
+        session.add(deployment)
+        session.flush()
+        return deployment.id
+
+    def _take_back(self, session: Session, deployment_id: int, error: DockwrightError) -> None:
+        """The traffic went back to the version before: so do the rows."""
+        deployment = session.get_one(tables.Deployment, deployment_id)
+        deployment.status, deployment.error = "failed", error.message
+        product = session.get_one(tables.Product, deployment.product_id)
+        for name, value in self._before.items():
+            setattr(product, name, value)
+        superseded = session.scalars(
+            select(tables.Deployment)
+            .where(tables.Deployment.product_id == product.id, tables.Deployment.status == "superseded")
+            .order_by(tables.Deployment.id.desc())
+        ).first()
+        if superseded is not None and superseded.release_number == product.release_number:
+            superseded.status = "live"
 
 
 def _insert_product(session: Session, row: tables.Product, live: LiveState) -> None:
