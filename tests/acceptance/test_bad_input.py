@@ -333,12 +333,13 @@ def test_full_disk(free: int, tiny_home: Home, folder: Folder) -> None:
     fill(tiny_home.path, free)
     answer = tiny_home.run("build", root, "--json", code=None, env=settings)
     assert answer.code in {0, 1, 3}
-    if answer.code:
-        assert answer.json["error"]["code"] in {"disk_full", "database_error"}
-        assert "full" in answer.json["error"]["message"]
-        assert get(url) == (200, "first")
+    assert answer.code == 0 or answer.json["error"]["code"] in {"disk_full", "database_error"}
     fill(tiny_home.path, 0)
-    tiny_home.run("builds", env=settings)
+    # Whatever became of it: the rows and the traffic tell of the same version, and that one answers.
+    (product,) = tiny_home.run("products", "--json", env=settings).json
+    assert product["status"] == "running"
+    assert get(url) == (200, {1: "first", 2: "second"}[product["release"]])
+    assert answer.code or product["release"] == 2
     done = tiny_home.build(root, env=settings)
     assert get(done["deployment_url"]) == (200, "second")
     assert home_is_clean(tiny_home)

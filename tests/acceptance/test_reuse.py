@@ -83,10 +83,8 @@ def test_quick_path_writes_what_the_long_one_writes(home: Home, folder: Folder) 
 
 def shape(found: list[dict[str, Any]]) -> list[tuple[str, str, str]]:
     """What every build says, however much its steps and their output say besides."""
-    told = [
-        (one["kind"], one["stage"], (one["data"] or {}).get("status", "")) for one in found if one["kind"] != "step"
-    ]
-    return [one for number, one in enumerate(told) if one[0] != "log" and one not in told[:number]]
+    told = [one for one in found if one["kind"] in {"stage", "status"}]
+    return [(one["kind"], one["stage"] or "", one["data"]["status"]) for one in told]
 
 
 def test_reuse_with_everything_that_may_stand_in_a_question(home: Home, folder: Folder) -> None:
