@@ -34,7 +34,7 @@ DOCKWRIGHT = Path(sys.executable).parent / "dockwright"
 
 def make_context(folder: Path, files: int, size: int) -> None:
     """`files` files of together `size` bytes that do not compress, in folders of a hundred."""
-    source = random.Random(1)  # noqa: S311 - bytes to copy, no secret
+    source = random.Random(1)
     for number in range(files):
         path = folder / f"d{number // 100}" / f"f{number}.bin"
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -8,5 +8,8 @@ export PATH=$PWD/.venv/bin:$PATH
 ruff check --quiet .
 ruff format --check --quiet . || { say "Format with: ruff format"; exit 1; }
 mypy --no-error-summary
+# The generated assistant's own code is held to the same, from its own root.
+ruff check --quiet --config pyproject.toml templates/chatbot/app/*.py
+(cd templates/chatbot && mypy --no-error-summary --strict --cache-dir="$OLDPWD/.mypy_cache/chatbot" app)
 lint-imports --no-logo >/dev/null || lint-imports --no-logo
 pytest "$@"

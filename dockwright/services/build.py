@@ -13,7 +13,7 @@ from dockwright.domain.build import BuildRequest, Profile, StageName
 from dockwright.domain.plan import secret_id
 from dockwright.domain.source import GitSource, source_from_json
 from dockwright.services.state import State
-from dockwright.sources.detect import detect, looks_like_path, name_of, source_key
+from dockwright.sources.detect import detect, is_path, name_of, source_key
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,10 +82,12 @@ def claim_build(state: State, argument: str, options: BuildOptions) -> BuildRequ
 
 
 def _project(state: State, argument: str) -> dict[str, Any]:
-    if not looks_like_path(argument) and not os.path.isdir(argument):
+    if not is_path(argument):
         from dockwright.services import projects
 
-        return projects.find(state, argument)
+        # `app#v2` may be a repository at a ref, and may be the name that somebody gave a project: the name wins.
+        if "#" not in argument or projects.is_known(state, argument):
+            return projects.find(state, argument)
     source = detect(argument)
     key = source_key(source)
     found = journal.find_project(state.connection, state.client_id, key)

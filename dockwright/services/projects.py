@@ -79,16 +79,25 @@ def create_from_source(state: State, source: FolderSource | GitSource, key: str,
 def find(state: State, name: str) -> dict[str, Any]:
     """A project by its name, slug or id. Raises `NotFound`, naming those there are."""
     with state.session() as session:
-        mine = select(Project).where(Project.client_id == state.client_id)
-        matches = [Project.name == name, Project.slug == name.lower(), func.lower(Project.name) == name.lower()]
-        if name.isdigit():
-            matches.append(Project.id == int(name))
-        found = session.scalars(mine.where(or_(*matches)).order_by(Project.id)).first()
+        found = _named(session, state, name)
         if found is None:
             names = session.scalars(select(Project.name).where(Project.client_id == state.client_id).limit(10)).all()
             known = f"There are: {', '.join(names)}" if names else "Make one with: dockwright new chatbot NAME"
             raise NotFound(f'There is no project "{name}", and no folder of that name', remedy=known)
         return as_dict(found)
+
+
+def is_known(state: State, name: str) -> bool:
+    with state.session() as session:
+        return _named(session, state, name) is not None
+
+
+def _named(session: Session, state: State, name: str) -> Project | None:
+    matches = [Project.name == name, Project.slug == name.lower(), func.lower(Project.name) == name.lower()]
+    if name.isdigit():
+        matches.append(Project.id == int(name))
+    mine = select(Project).where(Project.client_id == state.client_id)
+    return session.scalars(mine.where(or_(*matches)).order_by(Project.id)).first()
 
 
 def as_dict(project: Project) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from dockwright.errors import Conflict, NotFound
 from dockwright.process import Cancel
 from dockwright.services import live, products
 from dockwright.services.state import State
-from dockwright.sources.detect import detect, looks_like_path, source_key
+from dockwright.sources.detect import detect, is_path, source_key
 from dockwright.stages import fetch, generate
 from dockwright.stages.context import StageContext
 from dockwright.stages.plan import Planner
@@ -78,7 +78,7 @@ def _proofs(
 def _product_and_project(state: State, argument: str) -> tuple[tables.Product, tables.Project]:
     """By a path or URL its project's product; by a name the product."""
     with state.session() as session:
-        if looks_like_path(argument) or os.path.isdir(argument):
+        if is_path(argument):
             key = source_key(detect(argument))
             project = session.scalar(
                 select(tables.Project).where(

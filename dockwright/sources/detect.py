@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -11,9 +12,9 @@ from dockwright.errors import NoDockerfile, PathNotFound
 _GIT_URL = re.compile(r"(?:https?|ssh|git|file)://|[\w.-]+@[\w.-]+:(?!//)", re.ASCII)
 
 
-def looks_like_path(text: str) -> bool:
-    """Whether an argument that could be a project's name is meant as a path or URL."""
-    return "/" in text or text.startswith((".", "~")) or "#" in text or _GIT_URL.match(text) is not None
+def is_path(text: str) -> bool:
+    """Whether an argument that could be a name as well is meant as a folder or a URL: `.`, `~/app`, `a/b`, `https://…`."""
+    return os.path.isdir(text) or "/" in text or text.startswith((".", "~")) or _GIT_URL.match(text) is not None
 
 
 def detect(text: str) -> FolderSource | GitSource:

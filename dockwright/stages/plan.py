@@ -17,7 +17,7 @@ from dockwright.docker.engine import Engine
 from dockwright.domain.build import BuiltImage
 from dockwright.domain.plan import InputManifest, Plan, ServicePlan
 from dockwright.domain.source import Tree
-from dockwright.errors import NoDockerfile
+from dockwright.errors import NoDockerfile, NotFound
 from dockwright.insight import context as contexts
 from dockwright.insight import ignore
 from dockwright.sources import bounds
@@ -39,6 +39,9 @@ _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 def plan(ctx: StageContext, tree: Tree) -> Plan:
+    """Raises `NotFound` for a service that is not there, and what reading the source may raise."""
+    if ctx.request.service not in {None, SERVICE}:
+        raise NotFound(f'The source has no service "{ctx.request.service}"', remedy=f"It has one, called {SERVICE}")
     return Plan(services=(Planner(ctx, tree).plan(),))
 
 

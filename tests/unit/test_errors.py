@@ -17,7 +17,9 @@ def test_exit_codes_are_those_of_the_contract() -> None:
 
 
 def test_a_written_error_is_read_again() -> None:
-    error = StepFailed("it failed", remedy="mend it", stage="build", step="[2/3] RUN x", step_exit_code=7, last_lines=["no"])
+    error = StepFailed(
+        "it failed", remedy="mend it", stage="build", step="[2/3] RUN x", step_exit_code=7, last_lines=["no"]
+    )
     again = by_code(error.as_dict())
     assert isinstance(again, StepFailed)
     assert again.as_dict() == error.as_dict()

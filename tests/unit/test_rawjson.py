@@ -65,5 +65,10 @@ def test_a_progress_bar_is_what_it_came_to() -> None:
 
 
 def test_internal_vertices_are_no_steps() -> None:
-    names = ["[internal] load build definition from Dockerfile", "exporting to image", "[auth] x", "[build 2/7] COPY . ."]
+    names = [
+        "[internal] load build definition from Dockerfile",
+        "exporting to image",
+        "[auth] x",
+        "[build 2/7] COPY . .",
+    ]
     assert [Vertex("d", name).is_step for name in names] == [False, False, False, True]
