@@ -13,6 +13,7 @@ question again costs a walk over the folder and neither a parse nor a read.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import secrets
@@ -44,12 +45,15 @@ class Staging:
         return memory if isinstance(memory, dict) and memory.get("format") == MEMORY_FORMAT else {}
 
     def remember(self, **facts: Any) -> None:
-        self.memory = {**self.memory, **facts, "format": MEMORY_FORMAT}
+        """Put beside what is remembered now: another build of the same project may have renewed the name meanwhile."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        # Written aside and renamed, so that a process that dies here leaves the old memory whole.
-        aside = self._folder / f"memory.{secrets.token_hex(4)}"
-        aside.write_text(json.dumps(self.memory))
-        aside.replace(self._folder / "memory.json")
+        with (self._folder / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            self.memory = {**self._load(), **facts, "format": MEMORY_FORMAT}
+            # Written aside and renamed, so that a process that dies here leaves the old memory whole.
+            aside = self._folder / f"memory.{secrets.token_hex(4)}"
+            aside.write_text(json.dumps(self.memory))
+            aside.replace(self._folder / "memory.json")
 
     def renew_name(self) -> None:
         """From now on BuildKit knows nothing of this context."""
