@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 import time
 from typing import Any
@@ -10,8 +9,8 @@ from typing import Any
 import click
 
 from dockwright.cli.output import json_option, pairs, print_json, say, seconds, show_error, size
+from dockwright.cli.session import cancel_on_signal, open_state
 from dockwright.domain.build import STAGE_NAMES, Profile, StageName
-from dockwright.process import Cancel
 
 
 @click.command()
@@ -45,12 +44,10 @@ def build(
 
     Example: dockwright build ~/my-app --port 8080
     """
-    from dockwright import settings
     from dockwright.queue.runner import run_claimed
     from dockwright.services.build import BuildOptions, claim_build
-    from dockwright.services.state import State
 
-    state = State(settings.load())
+    state = open_state()
     options = BuildOptions(
         profile=profile,
         service=service,
@@ -63,10 +60,7 @@ def build(
         deploy=not no_deploy,
         until=until,
     )
-    cancel = Cancel(deadline=time.monotonic() + state.settings.timeout_seconds)
-    # Ctrl-C only sets the cancel: every wait looks at it, so nothing is torn in the middle of being made.
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: cancel.set())
+    cancel = cancel_on_signal(deadline=time.monotonic() + state.settings.timeout_seconds)
     request = claim_build(state, source, options)
     watch = _watcher(as_json)
     try:

@@ -8,6 +8,7 @@ import time
 import click
 
 from dockwright.cli.output import json_option, print_json, say, seconds, table
+from dockwright.cli.session import open_state
 
 
 @click.command()
@@ -18,11 +19,9 @@ def builds(limit: int, as_json: bool) -> None:
 
     Example: dockwright builds --limit 5
     """
-    from dockwright import settings
     from dockwright.services import builds as service
-    from dockwright.services.state import State
 
-    rows = service.listing(State(settings.load()), limit)
+    rows = service.listing(open_state(), limit)
     if as_json:
         print_json(rows)
     elif not rows:
@@ -57,13 +56,11 @@ def logs(build: int, follow: bool, as_json: bool) -> None:
     """
     import sys
 
-    from dockwright import settings
     from dockwright.cli.plain import Plain
     from dockwright.domain.events import Event
     from dockwright.services import builds as service
-    from dockwright.services.state import State
 
-    state = State(settings.load())
+    state = open_state()
     show, seen = Plain(sys.stdout), 0
     while True:
         is_finished = service.is_finished(state, build)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from dockwright.cli.output import json_option, print_json, say, size
+from dockwright.cli.session import open_state
 
 
 @click.command()
@@ -19,11 +20,9 @@ def cleanup(keep: int, older_than: float | None, dry_run: bool, as_json: bool) -
 
     Example: dockwright cleanup --keep 3 --dry-run
     """
-    from dockwright import settings
     from dockwright.services.cleanup import cleanup as run
-    from dockwright.services.state import State
 
-    result = run(State(settings.load()), keep=keep, older_than_days=older_than, dry_run=dry_run)
+    result = run(open_state(), keep=keep, older_than_days=older_than, dry_run=dry_run)
     if as_json:
         print_json(result)
         return

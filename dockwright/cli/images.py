@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import click
 
 from dockwright.cli.output import json_option, print_json, say, size, table
+from dockwright.cli.session import open_state
 
 
 @click.group()
 def image() -> None:
     """Show or remove one image: by its number or name:tag, as `dockwright images` shows it."""
-
-
-def _state() -> Any:
-    from dockwright import settings
-    from dockwright.services.state import State
-
-    return State(settings.load())
 
 
 @click.command()
@@ -30,7 +22,7 @@ def images(as_json: bool) -> None:
     """
     from dockwright.services import images as service
 
-    rows = service.listing(_state())
+    rows = service.listing(open_state())
     if as_json:
         print_json(rows)
     elif not rows:
@@ -63,7 +55,7 @@ def show(image_id: str, as_json: bool) -> None:
     """
     from dockwright.services import images as service
 
-    found = service.show(_state(), image_id)
+    found = service.show(open_state(), image_id)
     if as_json:
         print_json(found)
         return
@@ -86,7 +78,7 @@ def rm(image_id: str, as_json: bool) -> None:
     """
     from dockwright.services import images as service
 
-    removed = service.remove(_state(), image_id)
+    removed = service.remove(open_state(), image_id)
     if as_json:
         print_json(removed)
     else:

@@ -2,28 +2,13 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable
 from typing import Any
 
 import click
 
 from dockwright.cli.output import json_option, pairs, print_json, say, seconds, table
-from dockwright.process import Cancel
-
-
-def _state() -> Any:
-    from dockwright import settings
-    from dockwright.services.state import State
-
-    return State(settings.load())
-
-
-def _cancel() -> Cancel:
-    cancel = Cancel()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: cancel.set())
-    return cancel
+from dockwright.cli.session import cancel_on_signal, open_state
 
 
 def _show(product: dict[str, Any], as_json: bool) -> None:
@@ -47,7 +32,7 @@ def products(as_json: bool) -> None:
     """
     from dockwright.services import products as service
 
-    rows = service.listing(_state())
+    rows = service.listing(open_state())
     if as_json:
         print_json(rows)
     elif not rows:
@@ -82,7 +67,7 @@ def deploy(product: str, image: str | None, env: tuple[str, ...], as_json: bool)
     from dockwright.services import products as service
 
     values = pairs(env, "--env")
-    _show(service.deploy(_state(), product, _cancel(), _said(as_json), image=image, env=values), as_json)
+    _show(service.deploy(open_state(), product, cancel_on_signal(), _said(as_json), image=image, env=values), as_json)
 
 
 @click.command()
@@ -95,7 +80,7 @@ def start(product: str, as_json: bool) -> None:
     """
     from dockwright.services import products as service
 
-    _show(service.start(_state(), product, _cancel(), _said(as_json)), as_json)
+    _show(service.start(open_state(), product, cancel_on_signal(), _said(as_json)), as_json)
 
 
 @click.command()
@@ -108,7 +93,7 @@ def stop(product: str, as_json: bool) -> None:
     """
     from dockwright.services import products as service
 
-    _show(service.stop(_state(), product, _said(as_json)), as_json)
+    _show(service.stop(open_state(), product, _said(as_json)), as_json)
 
 
 @click.command()
@@ -122,7 +107,7 @@ def scale(product: str, replicas: int, as_json: bool) -> None:
     """
     from dockwright.services import products as service
 
-    _show(service.scale(_state(), product, replicas, _cancel(), _said(as_json)), as_json)
+    _show(service.scale(open_state(), product, replicas, cancel_on_signal(), _said(as_json)), as_json)
 
 
 @click.command()
@@ -135,7 +120,7 @@ def releases(product: str, as_json: bool) -> None:
     """
     from dockwright.services import products as service
 
-    rows = service.release_listing(_state(), product)
+    rows = service.release_listing(open_state(), product)
     if as_json:
         print_json(rows)
         return
@@ -167,7 +152,7 @@ def rollback(product: str, to: int | None, as_json: bool) -> None:
     """
     from dockwright.services import products as service
 
-    _show(service.rollback(_state(), product, _cancel(), _said(as_json), to=to), as_json)
+    _show(service.rollback(open_state(), product, cancel_on_signal(), _said(as_json), to=to), as_json)
 
 
 def _last(deployments: list[dict[str, Any]], name: str) -> Any:

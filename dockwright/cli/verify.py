@@ -7,7 +7,7 @@ import sys
 import click
 
 from dockwright.cli.output import json_option, print_json, say
-from dockwright.process import Cancel
+from dockwright.cli.session import cancel_on_signal, open_state
 
 MAX_SHOWN = 20
 
@@ -20,11 +20,9 @@ def verify(what: str, as_json: bool) -> None:
 
     Example: dockwright verify ~/my-app
     """
-    from dockwright import settings
-    from dockwright.services.state import State
     from dockwright.services.verify import verify as run
 
-    result = run(State(settings.load()), what, Cancel())
+    result = run(open_state(), what, cancel_on_signal())
     if as_json:
         print_json(result)
     else:

@@ -33,11 +33,11 @@ PLAN = ServicePlan(
 
 
 def test_the_least_command() -> None:
-    assert build_command(PLAN, Path("/work/m.json")) == [
+    assert build_command(PLAN, Path("/out/m.json")) == [
         "build",
         "--builder=default",
         "--progress=rawjson",
-        "--metadata-file=/work/m.json",
+        "--metadata-file=/out/m.json",
         "--provenance=false",
         "--file=/src/Dockerfile",
         "--tag=local/app:b1",
