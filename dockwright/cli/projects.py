@@ -9,6 +9,8 @@ import click
 
 from dockwright.cli.output import json_option, print_json, say
 
+DESCRIPTION = "description="
+
 
 @click.command()
 @click.argument("template")
@@ -35,8 +37,15 @@ def new(template: str, name: str, values: Path | None, assign: tuple[str, ...], 
 
 
 def _variables(loaded: Any, template: str, values: Path | None, assignments: list[str]) -> dict[str, Any]:
+    """The variables, and the project's own `description` beside them where it was given."""
+    from dockwright.errors import InvalidVariable
     from dockwright.sources.template import load_template
     from dockwright.sources.variables import assign, read_values
 
     variables = read_values(values) if values else {}
-    return assign(load_template(template, loaded), assignments, variables)
+    if not isinstance(variables, dict):
+        raise InvalidVariable(f"{values} holds no variables", remedy="Write them as name: value, a line each")
+    own = [text.removeprefix(DESCRIPTION) for text in assignments if text.startswith(DESCRIPTION)]
+    others = [text for text in assignments if not text.startswith(DESCRIPTION)]
+    assigned = assign(load_template(template, loaded), others, variables)
+    return {**assigned, "description": own[-1]} if own else assigned

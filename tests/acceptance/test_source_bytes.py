@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -200,7 +201,7 @@ def test_source_that_changes_while_it_is_built(home: Home, folder: Folder) -> No
     """The image could hold either version: the build fails, and what ran before still runs."""
     root = folder("moving", PAGES)
     url = home.build(root)["deployment_url"]
-    recipe = DOCKERFILE.replace("EXPOSE", "RUN sleep 2\nEXPOSE")
+    recipe = DOCKERFILE.replace("EXPOSE", f"RUN sleep 2 # {secrets.token_hex(8)}\nEXPOSE")
     (root / "Dockerfile").write_text(recipe)
     with home.start("sh", "-c", f"sleep 1.2; echo changed > '{root}/index.html'"):
         error = home.fail("build", root, code=1)
