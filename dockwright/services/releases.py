@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from dockwright.targets.cutover import Deployed
 
 _CHANGED = ("port", "env_vars", "replicas", "status", "release_number", "image_name")
-"""What a deployment changes of a product."""
 
 
 class Attempt:
@@ -35,7 +34,7 @@ class Attempt:
     ) -> None:
         self._state, self._row, self._release, self._live = state, row, release, live
         self._started_at, self._rollback_of = started_at, rollback_of
-        self._before = {name: getattr(row, name) for name in _CHANGED}
+        self._before = _changed(row)
         self._deployment_id: int | None = None
 
     def is_live(self, deployed: Deployed) -> tables.Product:
@@ -68,6 +67,7 @@ class Attempt:
         if self._row.id:
             return session.merge(self._row)
         _insert_product(session, self._row, self._live)
+        self._before = _changed(self._row)
         return self._row
 
     def _insert(
@@ -105,6 +105,11 @@ class Attempt:
         ).first()
         if superseded is not None and superseded.release_number == product.release_number:
             superseded.status = "live"
+
+
+def _changed(row: tables.Product) -> dict[str, Any]:
+    """What a deployment changes of a product."""
+    return {name: getattr(row, name) for name in _CHANGED}
 
 
 def _insert_product(session: Session, row: tables.Product, live: LiveState) -> None:
