@@ -13,10 +13,12 @@ import sqlite3
 import subprocess
 import sys
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from dockwright.docker.engine import Engine
+from dockwright.docker.registry import is_reachable
 from dockwright.errors import DockwrightError
 from dockwright.targets import haproxy
 
@@ -142,6 +144,12 @@ class Home:
             self.engine.remove_volume(volume["Name"])
         for image in self.engine.images(self.labels()):
             self.engine.remove_image(image["Id"], force=True)
+
+
+@cache
+def has_registry() -> bool:
+    """Whether the images that Dockerfiles name can be pulled here."""
+    return is_reachable("busybox")
 
 
 def get(url: str, path: str = "/") -> tuple[int, str]:

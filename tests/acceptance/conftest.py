@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from commandline import COMMAND, Home
+from commandline import COMMAND, Home, has_registry
 
 BASES = ("python", "node", "nginx", "busybox")
 
@@ -15,6 +15,8 @@ BASES = ("python", "node", "nginx", "busybox")
 @pytest.fixture(scope="session")
 def bases(tmp_path_factory: pytest.TempPathFactory) -> None:
     """What the folders are built on, where no registry gives it."""
+    if has_registry():
+        return
     done = Home(tmp_path_factory.mktemp("bases")).start(COMMAND, "base", *BASES).wait(timeout=280)
     assert done == 0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import shutil
 import socket
 import subprocess
@@ -12,6 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 from commandline import Home, free_port, get
@@ -86,25 +88,58 @@ CASES = {
 }
 
 
+@dataclass(frozen=True)
+class Running:
+    """A product that answers "first", whatever is tried with its folder."""
+
+    home: Home
+    root: Path
+    url: str
+
+    def fail(self, code: int, *, env: dict[str, str] | None = None) -> dict[str, Any]:
+        """A build of the folder that must fail: the error, after a look at what is left and what still runs."""
+        before = self.home.containers()
+        error = self.home.fail("build", self.root, code=code, env=env)
+        assert get(self.url) == (200, "first")
+        assert [one["Id"] for one in self.home.containers()] == [one["Id"] for one in before]
+        row = self.home.rows("SELECT * FROM builds ORDER BY id DESC")[0]
+        self.home.assert_nothing_left(build_id=row["id"])
+        told = (row["status"], row["error_code"], row["error_message"])
+        assert told == ("failed", error["code"], error["message"])
+        return error
+
+
+@pytest.fixture(scope="module")
+def running_product(tmp_path_factory: pytest.TempPathFactory, bases: None) -> Iterator[Running]:
+    home = Home(tmp_path_factory.mktemp("running"))
+    root = tmp_path_factory.mktemp(f"app-{secrets.token_hex(3)}-")
+    write(root, PAGES)
+    yield Running(home, root, home.build(root)["deployment_url"])
+    home.clean()
+
+
+@pytest.fixture
+def running(running_product: Running) -> Running:
+    shutil.rmtree(running_product.root)
+    write(running_product.root, PAGES)
+    return running_product
+
+
+def write(root: Path, files: dict[str, str]) -> None:
+    root.mkdir(exist_ok=True)
+    for path, text in files.items():
+        (root / path).write_text(text)
+
+
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
-def test_bad_dockerfile_is_told_and_leaves_the_running_version(case: Case, home: Home, folder: Folder) -> None:
-    root = folder("bad", PAGES)
-    url = home.build(root)["deployment_url"]
-    before = home.containers()
-    (root / "Dockerfile").write_text(case.dockerfile)
-
-    error = home.fail("build", root, code=case.exit_code)
-
+def test_bad_dockerfile_is_told_and_leaves_the_running_version(case: Case, running: Running) -> None:
+    (running.root / "Dockerfile").write_text(case.dockerfile)
+    error = running.fail(case.exit_code)
     assert (error["code"], error["stage"]) == (case.code, case.stage)
     assert case.message in error["message"], error
     assert case.step is None or case.step in error["step"]
     assert error["exit_code"] == case.step_exit_code
     assert case.last_line is None or case.last_line in "\n".join(error["last_lines"])
-    assert get(url) == (200, "first")
-    assert [one["Id"] for one in home.containers()] == [one["Id"] for one in before]
-    home.assert_nothing_left(build_id=2)
-    row = home.rows("SELECT status, error_code, error_message FROM builds WHERE id = 2")[0]
-    assert row == {"status": "failed", "error_code": case.code, "error_message": error["message"]}
 
 
 def test_base_image_that_its_registry_does_not_have(home: Home, folder: Folder) -> None:
@@ -192,16 +227,13 @@ def test_file_in_place_of_a_folder(home: Home, folder: Folder) -> None:
 
 
 @pytest.mark.parametrize("target", ["/etc/passwd", "../../../../etc/passwd", "sub/../../outside"])
-def test_link_that_leads_out_of_the_folder(target: str, home: Home, folder: Folder) -> None:
-    root = folder("bad", PAGES)
-    url = home.build(root)["deployment_url"]
-    (root / "way-out").symlink_to(target)
-    error = home.fail("build", root, code=2)
+def test_link_that_leads_out_of_the_folder(target: str, running: Running) -> None:
+    (running.root / "way-out").symlink_to(target)
+    error = running.fail(2)
     assert error["code"] == "unsafe_source" and "way-out" in error["message"] and target in error["message"]
-    assert get(url) == (200, "first") and get(url, "/way-out")[0] == 404
-    home.assert_nothing_left(build_id=2)
-    (root / ".dockerignore").write_text("way-out\n")
-    assert home.build(root)["status"] == "deployed"
+    assert get(running.url, "/way-out")[0] == 404
+    (running.root / ".dockerignore").write_text("way-out\n")
+    assert running.home.build(running.root, "--until", "build")["status"] == "succeeded"
 
 
 @pytest.mark.parametrize(
@@ -274,15 +306,11 @@ def test_port_that_a_product_would_move_to_is_taken(home: Home, folder: Folder) 
 # --- what is missing on the machine --------------------------------------------------------------------------------
 
 
-def test_no_engine(home: Home, folder: Folder) -> None:
-    root = folder("bad", PAGES)
-    url = home.build(root)["deployment_url"]
-    away = {"DOCKER_HOST": f"unix://{home.path}/nobody.sock"}
-    error = home.fail("build", root, code=3, env=away)
+def test_no_engine(running: Running) -> None:
+    away = {"DOCKER_HOST": f"unix://{running.home.path}/nobody.sock"}
+    error = running.fail(3, env=away)
     assert error["code"] == "engine_unreachable" and "nobody.sock" in error["message"]
-    assert get(url) == (200, "first")
-    home.assert_nothing_left(build_id=2)
-    assert home.fail("verify", root, code=3, env=away)["code"] == "engine_unreachable"
+    assert running.home.fail("verify", running.root, code=3, env=away)["code"] == "engine_unreachable"
 
 
 def test_no_engine_at_an_address_either(home: Home, folder: Folder) -> None:
@@ -290,14 +318,10 @@ def test_no_engine_at_an_address_either(home: Home, folder: Folder) -> None:
     assert error["code"] == "engine_unreachable" and NOWHERE in error["message"]
 
 
-def test_less_free_than_the_setting_asks_for(home: Home, folder: Folder) -> None:
-    root = folder("bad", PAGES)
-    url = home.build(root)["deployment_url"]
-    (root / "index.html").write_text("second")
-    error = home.fail("build", root, code=1, env={"BUILD_DISK_MIN_FREE": "900TB"})
+def test_less_free_than_the_setting_asks_for(running: Running) -> None:
+    (running.root / "index.html").write_text("second")
+    error = running.fail(1, env={"BUILD_DISK_MIN_FREE": "900TB"})
     assert error["code"] == "disk_full" and "BUILD_DISK_MIN_FREE" in error["message"]
-    assert get(url) == (200, "first")
-    home.assert_nothing_left(build_id=2)
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@
     asks          path → text that the running app's answer holds
     files         how many files of the source verify compares at least; exactly so many with "exact_files"
     unverifiable  part of a path → part of the reason why it cannot be compared
-    says          text that the build's lines hold
+    says          text that the build's lines hold where no registry can be reached
     options       of `dockwright build`
     deploys       false for one that listens on nothing
     change        a text replaced in a file, and what is answered then
@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commandline import Home, get
+from commandline import Home, get, has_registry
 
 FOLDERS = Path(__file__).parent / "folders"
 NAMES = sorted(path.parent.name for path in FOLDERS.glob("*/expect.json"))
@@ -66,10 +66,10 @@ def check_answers(build: dict[str, Any], expect: dict[str, Any]) -> None:
 
 
 def check_proof(home: Home, root: Path, build: dict[str, Any], expect: dict[str, Any]) -> None:
-    home.assert_nothing_left(build["build_id"]) if not expect.get("deploys", True) else None
-    if "says" in expect:
+    if "says" in expect and not has_registry():
         assert expect["says"] in home.run("logs", str(build["build_id"])).stdout
     if not expect.get("deploys", True):
+        home.assert_nothing_left()
         return
     proof = home.run("verify", root, "--json").json
     assert proof["ok"] and proof["digest_ok"] and proof["files_differ"] == []

@@ -63,7 +63,7 @@ def row(home: Home, build_id: int = 1) -> dict[str, Any]:
     return home.rows("SELECT * FROM builds WHERE id = ?", build_id)[0]
 
 
-@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
 def test_signal_in_a_long_run(sign: signal.Signals, home: Home, folder: Folder) -> None:
     sleeper = Sleeper()
     root = folder("long", {"Dockerfile": sleeper.dockerfile, "page": "any"})

@@ -1,0 +1,116 @@
+"""What the rows say of what is live, while versions come, fail and are taken back."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dockwright.db import tables
+from dockwright.domain.product import LiveState, Product, Release
+from dockwright.errors import EngineError, PortTaken
+from dockwright.services.releases import Attempt
+from dockwright.services.state import State
+from dockwright.settings import load
+from dockwright.targets.cutover import Deployed, Traffic
+
+FAILURE = EngineError("The old instance cannot be stopped", remedy="See the engine's log")
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> State:
+    return State(load({"DOCKWRIGHT_HOME": str(tmp_path)}, env_file=tmp_path / "none"))
+
+
+def product_row(state: State) -> tables.Product:
+    with state.session() as session:
+        row = session.query(tables.Product).one_or_none()
+    return row or tables.Product(client_id=1, slug="shop", name="shop", port=0, replicas=1, env_vars={})
+
+
+def attempt(state: State, number: int) -> tuple[Attempt, Deployed]:
+    """To put release `number` live, with an environment, a port and replicas that tell it from the others."""
+    row = product_row(state)
+    product = Product(id=row.id or 0, client="test", project=None, slug="shop", port=8000 + number, replicas=number)
+    release = Release(
+        number=number, image_name=f"shop:{number}", digest=f"d{number}", container_port=80, env={"N": str(number)}
+    )
+    deployed = Deployed(
+        product=product,
+        release=release,
+        instances=(),
+        previous=(),
+        url="http://127.0.0.1",
+        seconds_to_healthy=0.5,
+        traffic=Traffic(requests=7, failed_requests=0),
+    )
+    return Attempt(state, row, release, LiveState(product=product), started_at=time.time()), deployed
+
+
+def live(state: State) -> dict[str, Any]:
+    row = product_row(state)
+    return {name: getattr(row, name) for name in ("release_number", "port", "replicas", "env_vars", "status")}
+
+
+def deployments(state: State) -> list[tuple[int, str, str | None]]:
+    with state.session() as session:
+        rows = session.query(tables.Deployment).order_by(tables.Deployment.id).all()
+    return [(row.release_number, row.status, row.error) for row in rows]
+
+
+def test_one_version_after_the_other(state: State) -> None:
+    for number in (1, 2):
+        tried, deployed = attempt(state, number)
+        tried.is_live(deployed)
+        deployed.traffic.requests = 9
+        tried.is_done(deployed)
+    assert deployments(state) == [(1, "superseded", None), (2, "live", None)]
+    assert live(state) == {
+        "release_number": 2,
+        "port": 8002,
+        "replicas": 2,
+        "env_vars": {"N": "2"},
+        "status": "running",
+    }
+    with state.session() as session:
+        assert {row.requests for row in session.query(tables.Deployment)} == {9}
+
+
+def test_version_that_never_got_the_traffic(state: State) -> None:
+    tried, deployed = attempt(state, 1)
+    tried.is_live(deployed)
+    before = live(state)
+    tried, _ = attempt(state, 2)
+    tried.has_failed(FAILURE, None)
+    assert live(state) == before
+    assert deployments(state) == [(1, "live", None), (2, "failed", FAILURE.message)]
+
+
+def test_version_that_lost_the_traffic_again(state: State) -> None:
+    """The old one could not be let go of, so the traffic went back to it."""
+    tried, deployed = attempt(state, 1)
+    tried.is_live(deployed)
+    before = live(state)
+    tried, deployed = attempt(state, 2)
+    tried.is_live(deployed)
+    tried.has_failed(FAILURE, deployed)
+    assert live(state) == before
+    assert deployments(state) == [(1, "live", None), (2, "failed", FAILURE.message)]
+
+
+def test_first_version_that_lost_the_traffic_again(state: State) -> None:
+    tried, deployed = attempt(state, 1)
+    tried.is_live(deployed)
+    tried.has_failed(FAILURE, deployed)
+    assert live(state)["release_number"] is None and live(state)["status"] == "failed"
+    assert deployments(state) == [(1, "failed", FAILURE.message)]
+
+
+def test_port_that_was_never_had_makes_no_product(state: State) -> None:
+    tried, _ = attempt(state, 1)
+    tried.has_failed(PortTaken("Port 8001 is held", remedy="Choose another"), None)
+    assert deployments(state) == []
+    with state.session() as session:
+        assert session.query(tables.Product).count() == 0
