@@ -17,6 +17,10 @@ _DIRECTIVE = re.compile(r"#\s*([a-zA-Z][a-zA-Z0-9]*)\s*=\s*(.+?)\s*$")
 _HEREDOC_WORD = re.compile(r"(?:^|[\s\d])<<(-?)(\"[^\"<]+\"|'[^'<]+'|[^\s<\"']+)")
 _LEADING_TABS = re.compile(r"^\t+", re.MULTILINE)
 _BOM = "\ufeff"
+# The parser ends the whole process over a byte that is no UTF-8 ("surrogateescape" in a text of ours), which BuildKit
+# takes as it is; so a character of the private area, one for each byte, stands for it while the parser reads.
+_STAND_INS = {0xDC00 + byte: 0xF700 + byte for byte in range(0x80, 0x100)}
+_BYTES = {stand_in: surrogate for surrogate, stand_in in _STAND_INS.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,15 +167,32 @@ def _directives(text: str) -> Iterator[tuple[str, str]]:
 def _commands(text: str, path: str) -> tuple[Any, ...]:
     import dockerfile
 
+    if "\0" in text:
+        raise DockerfileSyntax(
+            f"{path}, line {text[: text.index(chr(0))].count(chr(10)) + 1}: a zero byte",
+            remedy=f"Save {path} as plain text in UTF-8",
+        )
+    readable = text.translate(_STAND_INS)
     try:
-        return tuple(dockerfile.parse_string(text))
+        commands = tuple(dockerfile.parse_string(readable))
     except (dockerfile.GoParseError, dockerfile.GoIOError) as error:
         cause = str(error)
         if cause == "file with no instructions":
             raise DockerfileSyntax(f"{path} holds no instruction", remedy="Begin it with FROM and an image") from error
         raise DockerfileSyntax(
-            f"{path}, line {_line_of_error(text)}: {cause}", remedy=f"Correct that line of {path} and build again"
+            f"{path}, line {_line_of_error(readable)}: {cause}", remedy=f"Correct that line of {path} and build again"
         ) from error
+    return commands if readable == text else _with_bytes(commands)
+
+
+def _with_bytes(value: Any) -> Any:
+    """What the parser gave, with the bytes in it again for which characters stood."""
+    if isinstance(value, str):
+        return value.translate(_BYTES)
+    if isinstance(value, tuple):
+        parts = map(_with_bytes, value)
+        return type(value)(*parts) if hasattr(value, "_fields") else tuple(parts)
+    return value
 
 
 def _line_of_error(text: str) -> int:
