@@ -8,7 +8,6 @@ The runner knows no database and no terminal: it is handed a `StageContext`, rep
 from __future__ import annotations
 
 import errno
-import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,7 +15,6 @@ from typing import TYPE_CHECKING
 
 from dockwright.domain.build import STAGE_NAMES, StageName, StageResult, StageState
 from dockwright.domain.events import Event
-from dockwright.domain.product import LiveState, Release
 from dockwright.domain.source import Tree
 from dockwright.errors import DiskFull, DockwrightError, Interrupted
 from dockwright.stages.context import StageContext
@@ -24,6 +22,7 @@ from dockwright.stages.context import StageContext
 if TYPE_CHECKING:
     from dockwright.domain.image import Image
     from dockwright.domain.plan import Plan
+    from dockwright.domain.product import LiveState, Release
     from dockwright.stages.test import TestReport
     from dockwright.stages.verify import Proof
     from dockwright.targets.cutover import Deployed
@@ -117,7 +116,10 @@ def _verify(ctx: StageContext, so_far: Outcome) -> None:
 
 def _release_of(ctx: StageContext, so_far: Outcome) -> Release:
     """The immutable thing between the two halves: an image's digest and the frozen runtime configuration."""
+    from dockwright.domain.product import Release
+
     (image,) = so_far.images
+    assert ctx.live is not None, "the runner hands it in when the stage begins"
     return Release(
         number=ctx.live.next_release,
         image_name=image.name,
@@ -200,7 +202,9 @@ def run(ctx: StageContext, live_state: Callable[[], LiveState], keep: Callable[[
         outcome.error.stage = outcome.error.stage or ctx.stage
     finally:
         if ctx.workspace.exists():
-            shutil.rmtree(ctx.workspace)
+            from shutil import rmtree
+
+            rmtree(ctx.workspace)
     return outcome
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
+import select
 import signal
 import subprocess
 import threading
@@ -18,6 +18,8 @@ from typing import IO
 
 from dockwright.errors import BuildTimeout, Interrupted, ToolMissing
 
+CANCEL_SECONDS = 0.1
+"""How long a cancel may go unseen."""
 GRACE_SECONDS = 5.0
 """How long a process may take to end after SIGTERM before it is killed."""
 
@@ -64,7 +66,9 @@ class Cancel:
 
 
 def which(name: str, remedy: str) -> str:
-    path = shutil.which(name)
+    from shutil import which as find
+
+    path = find(name)
     if path is None:
         raise ToolMissing(f'The program "{name}" is not installed', remedy=remedy)
     return path
@@ -120,18 +124,21 @@ def _ending_with_us() -> tuple[str, ...]:
 
     A program of its own rather than a function between fork and exec, which is not safe beside threads.
     """
-    setpriv = shutil.which("setpriv")
+    from shutil import which as find
+
+    setpriv = find("setpriv")
     return (setpriv, "--pdeathsig", "TERM", "--") if setpriv else ()
 
 
 def _wait(child: subprocess.Popen[bytes], cancel: Cancel | None) -> None:
-    while cancel is not None:
+    if cancel is not None:
+        # Popen.wait with a timeout sleeps up to 50 ms past the end; the descriptor tells it at once.
+        ended = os.pidfd_open(child.pid)
         try:
-            child.wait(timeout=0.1)
-        except subprocess.TimeoutExpired:
-            cancel.check()
-        else:
-            return
+            while not select.select([ended], [], [], CANCEL_SECONDS)[0]:
+                cancel.check()
+        finally:
+            os.close(ended)
     child.wait()
 
 

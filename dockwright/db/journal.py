@@ -73,6 +73,12 @@ def client_slug(connection: Connection, client_id: int) -> str:
     return str(slug)
 
 
+def product_env(connection: Connection, project_id: int) -> dict[str, str]:
+    """The environment of the product that the project deploys to; empty before its first deployment."""
+    row = connection.execute("SELECT env_vars FROM products WHERE project_id = ?", (project_id,)).fetchone()
+    return dict(json.loads(row[0])) if row else {}
+
+
 def find_project(connection: Connection, client_id: int, source_key: str) -> dict[str, Any] | None:
     """A project's row by its source, its JSON columns decoded: what the quick path needs of it."""
     row = connection.execute(

@@ -9,7 +9,6 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, BinaryIO
-from urllib.parse import quote
 
 from dockwright.docker import wire
 from dockwright.errors import NotFound, UsageError
@@ -215,7 +214,7 @@ def _part(name: str) -> str:
             f"{name!r} is no name of an image, container, network or volume",
             remedy="Names hold letters, digits and _ . - ; images also / : @",
         )
-    return quote(name, safe="/:@+")
+    return name
 
 
 def _filters(labels: Mapping[str, str] | None) -> dict[str, list[str]]:

@@ -46,7 +46,6 @@ def run_claimed(
             request=request,
             settings=state.settings,
             history=history,
-            live=LiveState(),
             workspace=state.settings.workspace_dir / f"build-{request.build_id}",
             sink=log.sink,
             cancel=cancel,

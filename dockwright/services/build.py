@@ -73,7 +73,8 @@ def claim_build(state: State, argument: str, options: BuildOptions) -> BuildRequ
         tag=options.tag,
         args={**settings.get("args", {}), **options.args},
         secrets=options.secrets,
-        env=options.env,
+        # What the product was given before holds on, and the test stage must have it too.
+        env={**journal.product_env(state.connection, project["id"]), **options.env},
         port=options.port or project["deploy"].get("port"),
         no_cache=options.no_cache,
         deploy=options.deploy,

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dockwright.docker.engine import Engine
 from dockwright.domain.image import Image, Step
@@ -13,6 +14,11 @@ from dockwright.domain.plan import Plan, ServicePlan, secret_id
 from dockwright.errors import DiskFull, SourceChanged
 from dockwright.stages.base_images import tcp_ports
 from dockwright.stages.context import StageContext
+
+if TYPE_CHECKING:
+    from dockwright.docker.rawjson import LogLine, Vertex
+
+CONTEXT_VERTEX = "[internal] load build context"
 
 
 def build(ctx: StageContext, plan: Plan) -> tuple[Image, ...]:
@@ -39,8 +45,9 @@ def _build(ctx: StageContext, engine: Engine, plan: ServicePlan) -> Image:
     started = time.monotonic()
     folder = ctx.make_workspace(f"build-{plan.service}")
     build = Build(_for_this_host(ctx, plan, folder), folder / "metadata.json")
-    digest = build.run(_Reporter(ctx), ctx.cancel)
-    if changed := plan.changed_since():
+    with _Reporter(ctx, plan) as reporter:
+        digest = build.run(reporter, ctx.cancel)
+    if changed := reporter.changed:
         engine.remove_image(digest, force=True)
         raise SourceChanged(
             f"{', '.join(changed[:3])} changed while it was being built, so the image may hold either version",
@@ -100,12 +107,14 @@ def _image(
 
 def check_disk(ctx: StageContext, engine: Engine) -> None:
     """Before anything is built: room where the engine keeps its images, and where we keep our files."""
+    from shutil import disk_usage
+
     ctx.settings.home.mkdir(parents=True, exist_ok=True)
     for folder in {Path(engine.info().get("DockerRootDir", "/")), ctx.settings.home}:
         # A remote engine's folder is not ours to look at.
         if not folder.exists():
             continue
-        free = shutil.disk_usage(folder).free
+        free = disk_usage(folder).free
         if free < ctx.settings.disk_min_free:
             raise DiskFull(
                 f"Only {free / 1e9:.1f} GB are free at {folder}, less than BUILD_DISK_MIN_FREE",
@@ -114,28 +123,48 @@ def check_disk(ctx: StageContext, engine: Engine) -> None:
 
 
 class _Reporter:
-    """Turns BuildKit's progress into events."""
+    """Turns BuildKit's progress into events, and looks at the context again once all of it has been sent."""
 
-    def __init__(self, ctx: StageContext) -> None:
+    def __init__(self, ctx: StageContext, plan: ServicePlan) -> None:
         self._ctx = ctx
+        self._plan = plan
         self._index: dict[str, int] = {}
+        self._look: threading.Thread | None = None
+        self.changed: list[str] = []
+        """Paths that changed before they had been sent, or in that moment; known at the end."""
 
-    def __call__(self, news: object) -> None:
-        from dockwright.docker.rawjson import LogLine, Vertex
+    def __enter__(self) -> _Reporter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._look is not None:
+            self._look.join()
+
+    def __call__(self, news: Vertex | LogLine) -> None:
+        from dockwright.docker.rawjson import LogLine
 
         if isinstance(news, LogLine):
             self._ctx.log(news.text, step=news.vertex.name, stream=news.stream)
-        elif isinstance(news, Vertex):
-            # A step that only waits is no news yet, and one that is cached never starts.
-            state = "done" if news.cached else news.state
-            if state != "waiting":
-                index = self._index.setdefault(news.digest, len(self._index))
-                self._ctx.step(
-                    news.name,
-                    news.name,
-                    index=index,
-                    state=state,
-                    cached=news.cached,
-                    seconds=round(news.seconds, 3),
-                    is_instruction=news.is_step,
-                )
+            return
+        if news.name.startswith(CONTEXT_VERTEX) and news.state == "done" and self._look is None:
+            # Beside the build, which goes on in the engine: a second walk costs a large context nothing.
+            self._look = threading.Thread(target=self._find_changed, name="context-check")
+            self._look.start()
+        # A step that only waits is no news yet, and one that is cached never starts.
+        state = "done" if news.cached else news.state
+        if state != "waiting":
+            self._ctx.step(
+                news.name,
+                news.name,
+                index=self._index.setdefault(news.digest, len(self._index)),
+                state=state,
+                cached=news.cached,
+                seconds=round(news.seconds, 3),
+                is_instruction=news.is_step,
+            )
+
+    def _find_changed(self) -> None:
+        try:
+            self.changed = self._plan.changed_since()
+        except SourceChanged as error:
+            self.changed = [error.message]

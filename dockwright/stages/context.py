@@ -6,13 +6,15 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dockwright.domain.build import BuildRequest, History, StageName
 from dockwright.domain.events import Event, Sink, Stream
-from dockwright.domain.product import LiveState
 from dockwright.process import Cancel
 from dockwright.settings import Settings
+
+if TYPE_CHECKING:
+    from dockwright.domain.product import LiveState
 
 
 @dataclass(slots=True, kw_only=True)
@@ -22,7 +24,8 @@ class StageContext:
     request: BuildRequest
     settings: Settings
     history: History
-    live: LiveState
+    live: LiveState | None = None
+    """What is live, handed in by the runner when the deploy stage begins."""
     workspace: Path
     """A folder of this build's own, removed in every outcome. Made when first needed: `make_workspace`."""
     sink: Sink

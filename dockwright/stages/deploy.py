@@ -12,8 +12,8 @@ from dockwright.targets.edge import Edge
 
 def deploy(ctx: StageContext, release: Release) -> Deployed:
     """Raises `PortTaken`, `Unhealthy`, `EngineError` or `EdgeError`; then the old version has not noticed."""
+    assert ctx.live is not None and ctx.live.product is not None, "the runner hands them to every build that deploys"
     product = ctx.live.product
-    assert product is not None, "the runner hands a product to every build that deploys"
     cut_over = CutOver(
         DockerTarget(Engine(), ctx.settings),
         Edge(ctx.settings),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import platform
+import os
 import re
 import stat
 import time
@@ -78,7 +78,8 @@ class Planner:
         self.text = self.dockerfile_path.read_text(encoding="utf-8", errors="surrogateescape")
         self.rules = ignore.load_rules(tree.root, self.dockerfile_path)
         self.staging = Staging(ctx.settings.home, self.request.client, self.request.project, SERVICE)
-        self.platform = f"linux/{_ARCHITECTURES.get(platform.machine(), platform.machine())}"
+        machine = os.uname().machine
+        self.platform = f"linux/{_ARCHITECTURES.get(machine, machine)}"
         self.walk = contexts.walk(tree.root, self.rules)
         bounds.check_size(self.walk.files, self.walk.bytes, "The context")
         bounds.check_links(tree.root, (entry[0] for entry in self.walk.entries if stat.S_ISLNK(entry[1])))

@@ -16,7 +16,6 @@ import contextlib
 import fcntl
 import json
 import os
-import secrets
 from pathlib import Path
 from typing import Any
 
@@ -51,13 +50,13 @@ class Staging:
             fcntl.flock(lock, fcntl.LOCK_EX)
             self.memory = {**self._load(), **facts, "format": MEMORY_FORMAT}
             # Written aside and renamed, so that a process that dies here leaves the old memory whole.
-            aside = self._folder / f"memory.{secrets.token_hex(4)}"
+            aside = self._folder / f"memory.{os.urandom(4).hex()}"
             aside.write_text(json.dumps(self.memory))
             aside.replace(self._folder / "memory.json")
 
     def renew_name(self) -> None:
         """From now on BuildKit knows nothing of this context."""
-        self.remember(salt=secrets.token_hex(6))
+        self.remember(salt=os.urandom(6).hex())
 
     def link(self, root: Path) -> Path:
         """The context under its own base name. The link's own name is what BuildKit keeps its knowledge by."""
@@ -67,7 +66,7 @@ class Staging:
         with contextlib.suppress(OSError):
             if os.readlink(path) == str(root):
                 return path
-        aside = self._folder / f"link.{secrets.token_hex(4)}"
+        aside = self._folder / f"link.{os.urandom(4).hex()}"
         aside.symlink_to(root, target_is_directory=True)
         aside.replace(path)
         return path
