@@ -17,7 +17,9 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print one JS
 def print_json(document: Any) -> None:
     """One document on standard output, a line of its own when another program reads it."""
     indent = 2 if sys.stdout.isatty() else None
-    sys.stdout.write(json.dumps(document, indent=indent, ensure_ascii=False, default=str) + "\n")
+    text = json.dumps(document, indent=indent, ensure_ascii=False, default=str)
+    # A file's name need not be UTF-8, but the document must: JSON has an escape for each such byte.
+    sys.stdout.write(text.encode("utf-8", "backslashreplace").decode() + "\n")
 
 
 def say(text: str = "") -> None:

@@ -34,6 +34,11 @@ def timestamp(at: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(whole)) + f".{int(fraction * 1e6):06d}"
 
 
+def storable(text: str) -> str:
+    """A file's name, or a line of a Dockerfile, need not be UTF-8; what is stored must be."""
+    return text if text.isascii() else text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
 class Connection(sqlite3.Connection):
     """A connection that a build's threads share: whoever writes holds its lock."""
 
@@ -246,9 +251,9 @@ class Journal:
                 timestamp(event.at),
                 event.kind,
                 event.stage,
-                event.step,
+                None if event.step is None else storable(event.step),
                 event.stream,
-                event.text,
+                storable(event.text),
                 None if event.data is None else json.dumps(event.data),
             )
             for number, event in enumerate(events, 1)
@@ -331,5 +336,5 @@ def save_artifacts(connection: Connection, build_id: int, artifacts: Sequence[tu
         connection.executemany(
             "INSERT INTO build_artifacts (build_id, artifact_type, file_path, content, created_at)"
             " VALUES (?, ?, ?, ?, ?)",
-            [(build_id, *artifact, timestamp(time.time())) for artifact in artifacts],
+            [(build_id, *map(storable, artifact), timestamp(time.time())) for artifact in artifacts],
         )

@@ -80,6 +80,8 @@ class LogLine:
 
 
 KEPT_LINES = 40
+MAX_LINE = 4000
+"""Characters of a line that are kept; BuildKit hands out lines of 200,000 and more."""
 
 
 class Progress:
@@ -130,6 +132,8 @@ class Progress:
     def _line(self, vertex: Vertex, stream: int, line: str) -> LogLine:
         # A progress bar redraws its line with carriage returns: only what it came to is worth keeping.
         text = line.rstrip("\r").rpartition("\r")[2]
+        if len(text) > MAX_LINE:
+            text = f"{text[:MAX_LINE]} … and {len(text) - MAX_LINE:,} characters more"
         vertex.lines = [*vertex.lines[-KEPT_LINES:], text]
         return LogLine(vertex, "stderr" if stream == 2 else "stdout", text)
 

@@ -211,7 +211,7 @@ def _columns(outcome: Outcome, result: dict[str, Any]) -> dict[str, Any]:
         "container_id": outcome.deployed.instances[0].container_id if outcome.deployed and not error else None,
         "deployment_url": result["deployment_url"],
         "error_code": error.code if error else None,
-        "error_message": error.message if error else None,
+        "error_message": journal.storable(error.message) if error else None,
     }
 
 

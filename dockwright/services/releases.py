@@ -9,6 +9,7 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from dockwright.db import tables
+from dockwright.db.journal import storable
 from dockwright.domain.product import LiveState, Release
 from dockwright.errors import DockwrightError, PortTaken
 from dockwright.services.state import State
@@ -85,7 +86,7 @@ class Attempt:
             requests=deployed.traffic.requests if deployed else None,
             failed_requests=deployed.traffic.failed_requests if deployed else None,
             rollback_of=self._rollback_of,
-            error=error.message if error else None,
+            error=storable(error.message) if error else None,
         )
         session.add(deployment)
         session.flush()
@@ -94,7 +95,7 @@ class Attempt:
     def _take_back(self, session: Session, deployment_id: int, error: DockwrightError) -> None:
         """The traffic went back to the version before: so do the rows."""
         deployment = session.get_one(tables.Deployment, deployment_id)
-        deployment.status, deployment.error = "failed", error.message
+        deployment.status, deployment.error = "failed", storable(error.message)
         product = session.get_one(tables.Product, deployment.product_id)
         for name, value in self._before.items():
             setattr(product, name, value)

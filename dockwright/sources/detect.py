@@ -40,10 +40,11 @@ def detect(text: str) -> FolderSource | GitSource:
 def source_key(source: FolderSource | GitSource) -> str:
     """Finds the project again: the same folder, or the same repository at any ref, is the same project."""
     if isinstance(source, FolderSource):
-        return f"folder:{source.path}"
+        return "folder:" + source.path.encode("utf-8", "backslashreplace").decode()
     return f"git:{source.url}" + (f"#:{source.subdir}" if source.subdir else "")
 
 
 def name_of(source: FolderSource | GitSource) -> str:
     location = source.path if isinstance(source, FolderSource) else (source.subdir or source.url)
-    return re.split(r"[/:]", location.rstrip("/").removesuffix(".git"))[-1] or "app"
+    name = re.split(r"[/:]", location.rstrip("/").removesuffix(".git"))[-1] or "app"
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
