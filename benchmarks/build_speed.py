@@ -51,14 +51,12 @@ class Tool:
 
     def run(self, *options: str) -> float:
         started = time.perf_counter()
-        subprocess.run(
-            [*self.command, *options, str(self.folder)],
-            check=True,
-            env={**os.environ, **self.env},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        return time.perf_counter() - started
+        command = [*self.command, *options, str(self.folder)]
+        done = subprocess.run(command, env={**os.environ, **self.env}, capture_output=True, text=True)
+        seconds = time.perf_counter() - started
+        if done.returncode != 0:
+            sys.exit(f"{' '.join(command)} failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+        return seconds
 
     def change(self) -> None:
         # New bytes each time: BuildKit would know a content again that either tool has sent before.
