@@ -24,6 +24,7 @@ PLUGIN_FOLDERS = (
 )
 INSTALL = "Install it (Debian: docker-buildx, elsewhere docker-buildx-plugin), then see: dockwright doctor"
 Watch: TypeAlias = Callable[[Vertex | LogLine], None]
+_LOADS_BASE = re.compile(r"\[(?:internal|context (?P<for>\S+))\] load metadata for (?P<image>\S+)")
 _EXIT_CODE = re.compile(r"exit code: (\d+)")
 
 
@@ -111,8 +112,8 @@ class Build:
                 remedy="Run dockwright doctor: it checks the builder",
                 last_lines=lines[-20:],
             )
-        if failed.name.startswith("[internal] load metadata for "):
-            image = failed.name.removeprefix("[internal] load metadata for ").removeprefix("docker.io/library/")
+        if base := _LOADS_BASE.fullmatch(failed.name):
+            image = base["for"] or base["image"].removeprefix("docker.io/library/")
             return BaseImageMissing(
                 f"The base image {image} cannot be had: {failed.error}",
                 remedy="Check its name and tag, or make a local substitute with: dockwright base",

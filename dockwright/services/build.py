@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,8 +13,11 @@ from dockwright.db import journal
 from dockwright.domain.build import BuildRequest, Profile, StageName
 from dockwright.domain.plan import secret_id
 from dockwright.domain.source import GitSource, source_from_json
+from dockwright.errors import UsageError
 from dockwright.services.state import State
 from dockwright.sources.detect import detect, is_path, name_of, source_key
+
+_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +37,11 @@ class BuildOptions:
 
 
 def claim_build(state: State, argument: str, options: BuildOptions) -> BuildRequest:
-    """Finds or makes the project, inserts the build as claimed by this process, and returns what it is to do."""
+    """Finds or makes the project, inserts the build as claimed by this process, and returns what it is to do.
+
+    Raises `UsageError` for a tag or a secret that cannot be, and then nothing is inserted.
+    """
+    _check(options)
     project = _project(state, argument)
     settings = project["build"]
     profile: Profile = options.profile or settings.get("profile") or "prod"
@@ -80,6 +88,24 @@ def claim_build(state: State, argument: str, options: BuildOptions) -> BuildRequ
         deploy=options.deploy,
         until=options.until,
     )
+
+
+def _check(options: BuildOptions) -> None:
+    if options.tag and not _TAG.fullmatch(options.tag):
+        raise UsageError(
+            f"{options.tag!r} cannot be the tag of an image",
+            remedy="A tag has up to 128 letters, digits, _ . and -, and begins with none of the last two",
+        )
+    for secret in options.secrets:
+        fields = dict(part.partition("=")[::2] for part in secret.split(","))
+        file, variable = fields.get("src") or fields.get("source"), fields.get("env")
+        if not fields.get("id") or not fields.keys() <= {"id", "type", "src", "source", "env"}:
+            # It is not shown: who forgets the form may have given the secret itself.
+            raise UsageError("A secret is not of the form id=…,src=…", remedy="See: dockwright build --help")
+        if file and not os.path.isfile(file):
+            raise UsageError(f"The secret {fields['id']} has no file {file}", remedy="Give the path of a file as src=…")
+        if variable and variable not in os.environ:
+            raise UsageError(f"The secret {fields['id']} has no variable {variable}", remedy=f"Set {variable} first")
 
 
 def _project(state: State, argument: str) -> dict[str, Any]:

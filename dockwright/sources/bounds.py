@@ -32,6 +32,14 @@ def check_links(root: Path, links: Iterable[str]) -> None:
             )
 
 
+def check_own(root: Path, file: Path) -> None:
+    """Of a file that is read for the build itself, whether it is sent to the builder or not."""
+    if not file.resolve().is_relative_to(root.resolve()):
+        raise UnsafeSource(
+            f"{file.name} leads out of the source, to {file.resolve()}", remedy="Put a copy of it into the source"
+        )
+
+
 def inside(root: Path, folder: str) -> Path:
     """The folder below `root` that the user named. Raises `UnsafeSource` for one that is not there or not below it."""
     path = (root / folder).resolve()

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from dockwright.docker.bases import parse_substitutes, substitute_for
 from dockwright.docker.engine import Engine
-from dockwright.errors import BaseImageMissing, RegistryUnreachable
+from dockwright.errors import BaseImageMissing, DockerfileSyntax, RegistryUnreachable
 from dockwright.stages.context import StageContext
 
+_NAME = re.compile(
+    r"(?:(?:[A-Za-z0-9][A-Za-z0-9.-]*|\[[0-9A-Fa-f:]+\])(?::\d+)?/)?"  # the registry
+    r"[a-z0-9]+(?:[._-]+[a-z0-9]+)*(?:/[a-z0-9]+(?:[._-]+[a-z0-9]+)*)*"
+    r"(?::\w[\w.-]{0,127})?(?:@[a-z0-9]+:[a-f0-9]{32,})?",
+    re.ASCII,
+)
 BASE_NAMES = "localhost/base/"
 _LABEL = "dev.dockwright."
 
@@ -58,6 +65,11 @@ def base_images(ctx: StageContext, engine: Engine, refs: tuple[str, ...]) -> Bas
     """Raises `BaseImageMissing` or `RegistryUnreachable` for one that can be had nowhere."""
     bases = BaseImages()
     for ref in refs:
+        if not _NAME.fullmatch(ref):
+            raise DockerfileSyntax(
+                f"The Dockerfile is built on {ref!r}, which cannot be an image's name",
+                remedy="Names of images are written in small letters, like python:3.12-slim",
+            )
         found = _newest(ctx, engine, ref) if ctx.request.profile == "dev" else engine.image(ref)
         if found is None and (local := substitute_for(ref, _substitutes(ctx, engine))):
             found = engine.image(local)

@@ -75,6 +75,9 @@ class Planner:
         self.ctx, self.tree, self.request = ctx, tree, ctx.request
         self.engine = Engine()
         self.dockerfile_path = find_dockerfile(tree.root, self.request.dockerfile)
+        own_ignore = self.dockerfile_path.with_name(f"{self.dockerfile_path.name}.dockerignore")
+        for file in (self.dockerfile_path, own_ignore, tree.root / ".dockerignore"):
+            bounds.check_own(tree.root, file)
         self.text = self.dockerfile_path.read_text(encoding="utf-8", errors="surrogateescape")
         self.rules = ignore.load_rules(tree.root, self.dockerfile_path)
         self.staging = Staging(ctx.settings.home, self.request.client, self.request.project, SERVICE)
