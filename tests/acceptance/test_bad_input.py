@@ -65,6 +65,11 @@ CASES = {
     "base image out of reach": Case(
         f"FROM {NOWHERE}/nothing:1\n", "registry_unreachable", 3, f"{NOWHERE}/nothing:1", "plan"
     ),
+    "name that no image can have": Case("FROM BusyBox\n", "dockerfile_syntax", 1, "'BusyBox'", "plan"),
+    "base image of another kind of machine": Case(
+        "FROM --platform=linux/s390x busybox\nRUN true\n", "base_image_missing", 1, "busybox", "build"
+    ),
+    "zero byte": Case("FROM busybox\nRUN true \0\n", "dockerfile_syntax", 1, "line 2", "plan"),
     "base image of no target": Case("FROM busybox\nCOPY --from=9 /a /b\n", "dockerfile_syntax", 1, "9", "plan"),
     "file that is not there": Case("FROM busybox\nCOPY missing.txt /\n", "step_failed", 1, "missing.txt", "build"),
     "app that ends": Case(
@@ -201,6 +206,9 @@ USAGE = {
     "image that is not there": (("image", "show", "7"), "not_found", "7"),
     "port that is none": (("build", ".", "--port", "99999"), "wrong_usage", "--port"),
     "option that is none": (("build", ".", "--fast"), "wrong_usage", "--fast"),
+    "tag that none can have": (("build", ".", "--tag", "no tag"), "wrong_usage", "'no tag'"),
+    "secret of no file": (("build", ".", "--secret", "id=key,src=none"), "wrong_usage", "none"),
+    "secret without a name": (("build", ".", "--secret", "src=/etc/hostname"), "wrong_usage", "id="),
     "build argument without a value": (("build", ".", "--build-arg", "A"), "wrong_usage", "--build-arg"),
     "command that is none": (("biuld", "."), "wrong_usage", "biuld"),
 }
@@ -234,6 +242,16 @@ def test_link_that_leads_out_of_the_folder(target: str, running: Running) -> Non
     assert get(running.url, "/way-out")[0] == 404
     (running.root / ".dockerignore").write_text("way-out\n")
     assert running.home.build(running.root, "--until", "build")["status"] == "succeeded"
+
+
+@pytest.mark.parametrize("name", ["Dockerfile", ".dockerignore", "Dockerfile.dockerignore"])
+def test_file_for_the_build_that_is_elsewhere(name: str, running: Running) -> None:
+    """Ignored, it would be sent to nobody, but it would be read; and what is read is shown in a syntax error."""
+    (running.root / ".dockerignore").write_text("*ocker*\n.*\n")
+    (running.root / name).unlink(missing_ok=True)
+    (running.root / name).symlink_to("/etc/passwd")
+    error = running.fail(2)
+    assert error["code"] == "unsafe_source" and name in error["message"] and "root:" not in str(error)
 
 
 @pytest.mark.parametrize(

@@ -183,6 +183,18 @@ def test_names_that_are_no_utf_8(home: Home, folder: Callable[..., Path]) -> Non
         assert "caf" in answer.json["error"]["message"]
 
 
+def test_dockerfile_that_is_no_utf_8(home: Home, folder: Callable[..., Path]) -> None:
+    """Written in the days of Latin-1; what differs in one such byte is another Dockerfile."""
+    root = folder("latin")
+    digests = set()
+    for byte in (b"\xe8", b"\xe9"):
+        (root / "Dockerfile").write_bytes(b"# caf" + byte + b"\nFROM busybox\nRUN echo caf" + byte + b" > /word\n")
+        service = home.build(root)["services"][0]
+        assert not service["reused"] and home.build(root)["services"][0]["reused"]
+        digests.add(service["digest"])
+    assert len(digests) == 2
+
+
 def test_work_tree_below_a_repository(home: Home, folder: Callable[..., Path]) -> None:
     """A monorepo: the folder is built, the whole repository's commit is its revision."""
     root = folder("mono", {"README": "everything", "services/web/page.txt": "first", "services/web/Dockerfile": WEB})
