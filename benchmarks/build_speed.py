@@ -52,7 +52,7 @@ class Tool:
     def run(self, *options: str) -> float:
         started = time.perf_counter()
         command = [*self.command, *options, str(self.folder)]
-        done = subprocess.run(command, env={**os.environ, **self.env}, capture_output=True, text=True)
+        done = subprocess.run(command, check=False, env={**os.environ, **self.env}, capture_output=True, text=True)
         seconds = time.perf_counter() - started
         if done.returncode != 0:
             sys.exit(f"{' '.join(command)} failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
