@@ -17,7 +17,7 @@ from dockwright.services.state import State
 if TYPE_CHECKING:
     from dockwright.targets.cutover import Deployed
 
-_CHANGED = ("port", "env_vars", "replicas", "status", "release_number", "image_name")
+_CHANGED = ("port", "env_vars", "replicas", "status", "release_number", "image_name", "image_id")
 
 
 class Attempt:
@@ -124,6 +124,10 @@ def _make_live(session: Session, row: tables.Product, release: Release, live: Li
     assert live.product is not None
     row.port, row.env_vars, row.replicas = live.product.port, dict(release.env), live.product.replicas
     row.status, row.release_number, row.image_name = "running", release.number, release.image_name
+    images = select(tables.DockerImage.id).where(
+        tables.DockerImage.client_id == row.client_id, tables.DockerImage.digest == release.digest
+    )
+    row.image_id = session.scalar(images.order_by(tables.DockerImage.id.desc()).limit(1))
     session.execute(
         update(tables.Deployment)
         .where(tables.Deployment.product_id == row.id, tables.Deployment.status == "live")
