@@ -86,7 +86,14 @@ class _Books:
         self.lock.acquire(self._cancel)
         request = self._request
         self._started = time.time()
-        self._row = live.product_of_project(self._state, request.project_id, request.project, request.name)
+        self._row = live.product_of_project(
+            self._state,
+            request.project_id,
+            slug=request.project,
+            name=request.name,
+            env=request.env,
+            port=request.port,
+        )
         self._live = live.live_state(
             self._state, self._row, project=request.project, env=request.env, port=request.port
         )

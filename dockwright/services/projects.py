@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from contextlib import suppress
 from typing import Any
 
 from sqlalchemy import func, or_, select
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from dockwright.db.tables import Project, Template
@@ -15,6 +17,7 @@ from dockwright.errors import Conflict, NotFound, UsageError
 from dockwright.services.state import State
 
 MAX_SLUG = 40
+TRIES = 20
 
 
 def slug_of(name: str) -> str:
@@ -62,18 +65,27 @@ def create_from_template(state: State, template_name: str, name: str, variables:
 
 
 def create_from_source(state: State, source: FolderSource | GitSource, key: str, name: str) -> int:
-    """The project of a folder or repository that is built for the first time; returns its id."""
-    with state.session() as session:
-        project = Project(
-            client_id=state.client_id,
-            name=name,
-            slug=_free_slug(session, state.client_id, slug_of(name)),
-            source=source_to_json(source),
-            source_key=key,
-        )
-        session.add(project)
-        session.flush()
-        return project.id
+    """The project of a folder or repository that is built for the first time; returns its id.
+
+    Another process may make it, or take its slug, at the same moment: then it is that one's, or has another slug.
+    """
+    for _ in range(TRIES):
+        with suppress(IntegrityError), state.session() as session:
+            mine = Project.client_id == state.client_id
+            found = session.scalar(select(Project.id).where(mine, Project.source_key == key))
+            if found is not None:
+                return found
+            project = Project(
+                client_id=state.client_id,
+                name=name,
+                slug=_free_slug(session, state.client_id, slug_of(name)),
+                source=source_to_json(source),
+                source_key=key,
+            )
+            session.add(project)
+            session.flush()
+            return project.id
+    raise Conflict(f'"{name}" is being made by several processes at once', remedy="Try again in a moment")
 
 
 def find(state: State, name: str) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from dockwright.targets.cutover import Deployed
 
 _CHANGED = ("port", "env_vars", "replicas", "status", "release_number", "image_name", "image_id")
+"""What a deployment changes of a product."""
 
 
 class Attempt:
@@ -35,13 +36,13 @@ class Attempt:
     ) -> None:
         self._state, self._row, self._release, self._live = state, row, release, live
         self._started_at, self._rollback_of = started_at, rollback_of
-        self._before = _changed(row)
+        self._before = {name: getattr(row, name) for name in _CHANGED}
         self._deployment_id: int | None = None
 
     def is_live(self, deployed: Deployed) -> tables.Product:
         """The traffic is there. Raises `DiskFull` or `DatabaseError`, and then the rows are as they were."""
         with self._state.session() as session:
-            row = self._product(session)
+            row = session.merge(self._row)
             _make_live(session, row, self._release, self._live)
             self._deployment_id = self._insert(session, row, deployed, None)
             return row
@@ -56,20 +57,19 @@ class Attempt:
             )
 
     def has_failed(self, error: DockwrightError, deployed: Deployed | None) -> None:
-        if self._row.id is None and isinstance(error, PortTaken):
-            return  # a product is its port, and this one never had it
+        if self._row.id is None:
+            return
         with self._state.session() as session:
-            if self._deployment_id is None:
-                self._insert(session, self._product(session), deployed, error)
+            row = session.merge(self._row)
+            if self._deployment_id is not None:
+                self._take_back(session, row, self._deployment_id, error)
+            elif isinstance(error, PortTaken) and _is_new(session, row):
+                session.delete(row)  # a product is its port, and this one never had it
+                return
             else:
-                self._take_back(session, self._deployment_id, error)
-
-    def _product(self, session: Session) -> tables.Product:
-        if self._row.id:
-            return session.merge(self._row)
-        _insert_product(session, self._row, self._live)
-        self._before = _changed(self._row)
-        return self._row
+                self._insert(session, row, deployed, error)
+            if row.release_number is None:
+                row.status = "failed"
 
     def _insert(
         self, session: Session, row: tables.Product, deployed: Deployed | None, error: DockwrightError | None
@@ -92,32 +92,23 @@ class Attempt:
         session.flush()
         return deployment.id
 
-    def _take_back(self, session: Session, deployment_id: int, error: DockwrightError) -> None:
+    def _take_back(self, session: Session, row: tables.Product, deployment_id: int, error: DockwrightError) -> None:
         """The traffic went back to the version before: so do the rows."""
         deployment = session.get_one(tables.Deployment, deployment_id)
         deployment.status, deployment.error = "failed", storable(error.message)
-        product = session.get_one(tables.Product, deployment.product_id)
         for name, value in self._before.items():
-            setattr(product, name, value)
+            setattr(row, name, value)
         superseded = session.scalars(
             select(tables.Deployment)
-            .where(tables.Deployment.product_id == product.id, tables.Deployment.status == "superseded")
+            .where(tables.Deployment.product_id == row.id, tables.Deployment.status == "superseded")
             .order_by(tables.Deployment.id.desc())
         ).first()
-        if superseded is not None and superseded.release_number == product.release_number:
+        if superseded is not None and superseded.release_number == row.release_number:
             superseded.status = "live"
 
 
-def _changed(row: tables.Product) -> dict[str, Any]:
-    """What a deployment changes of a product."""
-    return {name: getattr(row, name) for name in _CHANGED}
-
-
-def _insert_product(session: Session, row: tables.Product, live: LiveState) -> None:
-    assert live.product is not None
-    row.port, row.env_vars, row.status = live.product.port, dict(live.env), "failed"
-    session.add(row)
-    session.flush()
+def _is_new(session: Session, row: tables.Product) -> bool:
+    return session.scalar(select(tables.Deployment.id).where(tables.Deployment.product_id == row.id)) is None
 
 
 def _make_live(session: Session, row: tables.Product, release: Release, live: LiveState) -> None:

@@ -10,7 +10,10 @@ import pytest
 
 from dockwright.db import tables
 from dockwright.domain.product import LiveState, Product, Release
+from dockwright.domain.source import FolderSource
 from dockwright.errors import EngineError, PortTaken
+from dockwright.services.live import product_of_project
+from dockwright.services.projects import create_from_source
 from dockwright.services.releases import Attempt
 from dockwright.services.state import State
 from dockwright.settings import load
@@ -24,10 +27,15 @@ def state(tmp_path: Path) -> State:
     return State(load({"DOCKWRIGHT_HOME": str(tmp_path)}, env_file=tmp_path / "none"))
 
 
-def product_row(state: State) -> tables.Product:
+def project_id(state: State) -> int:
     with state.session() as session:
-        row = session.query(tables.Product).one_or_none()
-    return row or tables.Product(client_id=1, slug="shop", name="shop", port=0, replicas=1, env_vars={})
+        found = session.query(tables.Project).one_or_none()
+    return found.id if found else create_from_source(state, FolderSource(path="/shop"), "folder:/shop", "shop")
+
+
+def product_row(state: State) -> tables.Product:
+    """Saved the first time, as a build does when it begins to deploy."""
+    return product_of_project(state, project_id(state), slug="shop", name="shop", env={"N": "0"}, port=8000)
 
 
 def attempt(state: State, number: int) -> tuple[Attempt, Deployed]:
