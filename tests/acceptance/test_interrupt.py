@@ -3,60 +3,17 @@
 from __future__ import annotations
 
 import os
-import secrets
 import signal
-import subprocess
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from commandline import COMMAND, Home, get
+from commandline import Home, get
 from pages import DOCKERFILE, PAGES
+from sleeper import PATIENCE, Sleeper, building, wait_until
 
 Folder = Callable[..., Path]
-PATIENCE = 30.0
-"""Seconds until what must happen is held to have failed."""
-
-
-class Sleeper:
-    """A RUN that sleeps for so odd a time that its process is known among all others."""
-
-    def __init__(self) -> None:
-        self.seconds = f"300.{secrets.randbelow(10**9):09}"
-        self.dockerfile = f"FROM busybox\nCOPY . /src\nRUN echo it begins && sleep {self.seconds}\n"
-
-    @property
-    def is_running(self) -> bool:
-        return any(self.seconds in line for line in command_lines() if not line.startswith("sh -c"))
-
-
-def command_lines() -> Iterator[str]:
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                yield (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-            except OSError:  # it ended meanwhile
-                continue
-
-
-def wait_until(is_so: Callable[[], Any], what: str) -> Any:
-    end = time.monotonic() + PATIENCE
-    while not (found := is_so()):
-        assert time.monotonic() < end, f"{what} did not happen within {PATIENCE:.0f} s"
-        time.sleep(0.05)
-    return found
-
-
-@contextmanager
-def building(home: Home, root: Path) -> Iterator[subprocess.Popen[str]]:
-    pipe = subprocess.PIPE
-    with home.start(COMMAND, "build", str(root), "--json", stdout=pipe, stderr=pipe) as child:
-        yield child
-        if child.poll() is None:
-            child.kill()
 
 
 def row(home: Home, build_id: int = 1) -> dict[str, Any]:
@@ -81,9 +38,7 @@ def test_signal_in_a_long_run(sign: signal.Signals, home: Home, folder: Folder) 
 
 
 def test_another_build_goes_on_undisturbed(home: Home, folder: Folder) -> None:
-    first, second = Sleeper(), Sleeper()
-    second.seconds = f"4.{secrets.randbelow(10**9):09}"
-    second.dockerfile = f"FROM busybox\nRUN sleep {second.seconds} && echo {second.seconds} > /word\n"
+    first, second = Sleeper(), Sleeper(seconds=4)
     roots = [folder("long", {"Dockerfile": one.dockerfile}) for one in (first, second)]
     with building(home, roots[0]) as long, building(home, roots[1]) as other:
         wait_until(lambda: first.is_running and second.is_running, "both builds")

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
-import secrets
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from commandline import Home, get
 from pages import DOCKERFILE, PAGES
+from sleeper import PATIENCE, Sleeper, building, wait_until
 
 Folder = Callable[..., Path]
 LONG_AGO = 1_600_000_000
@@ -197,15 +199,39 @@ def test_file_that_a_run_edits_is_listed_with_its_reason(home: Home, folder: Fol
     assert home.run("verify", root, "--json", code=1).json["files_differ"] == ["/www/kept.html"]
 
 
-def test_source_that_changes_while_it_is_built(home: Home, folder: Folder) -> None:
-    """The image could hold either version: the build fails, and what ran before still runs."""
-    root = folder("moving", PAGES)
+def test_source_that_changes_once_it_is_sent(home: Home, folder: Folder) -> None:
+    """The image holds what was there when the build began, and verify tells that this is not what is there now."""
+    sleeper = Sleeper(seconds=2)
+    recipe = DOCKERFILE.replace("EXPOSE", f"RUN sleep {sleeper.seconds}\nEXPOSE")
+    root = folder("moving", {**PAGES, "Dockerfile": recipe})
+    with building(home, root) as child:
+        wait_until(lambda: sleeper.is_running, "the RUN")
+        (root / "index.html").write_text("changed")
+        stdout, stderr = child.communicate(timeout=PATIENCE)
+    assert child.returncode == 0, stderr
+    assert get(json.loads(stdout)["deployment_url"]) == (200, "first")
+    assert home.run("verify", root, "--json", code=1).json["files_differ"] == ["/www/index.html"]
+    assert get(home.build(root)["deployment_url"]) == (200, "changed")
+    assert home.run("verify", root, "--json").json["ok"]
+
+
+def test_source_that_changes_all_the_time(home: Home, folder: Folder) -> None:
+    """The image could hold any version: the build fails, and what ran before still runs."""
+    root = folder("moving", {**PAGES, "log.txt": "0"})
     url = home.build(root)["deployment_url"]
-    recipe = DOCKERFILE.replace("EXPOSE", f"RUN sleep 2 # {secrets.token_hex(8)}\nEXPOSE")
-    (root / "Dockerfile").write_text(recipe)
-    with home.start("sh", "-c", f"sleep 1.2; echo changed > '{root}/index.html'"):
+    (root / "index.html").write_text("second")
+    writer = f"""
+import itertools, time
+for number in itertools.count():
+    with open({str(root / "log.txt")!r}, "w") as file:
+        file.write(str(number))
+    time.sleep(0.002)
+"""
+    with home.start(sys.executable, "-c", writer) as child:
         error = home.fail("build", root, code=1)
-    assert error["code"] == "source_changed" and "index.html" in error["message"]
+        child.kill()
+    assert error["code"] == "source_changed" and "log.txt" in error["message"]
     assert get(url) == (200, "first")
     home.assert_nothing_left(build_id=2)
-    assert get(home.build(root)["deployment_url"]) == (200, "changed\n")
+    assert len(home.engine.images(home.labels())) == 1, "the image of which nobody knows what it holds is gone"
+    assert get(home.build(root)["deployment_url"]) == (200, "second")
