@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import IO
 
 from dockwright.errors import BuildTimeout, Interrupted, ToolMissing
@@ -32,16 +33,20 @@ class Cancel:
     """
 
     def __init__(self, deadline: float | None = None) -> None:
-        self._event = threading.Event()
+        self._is_set = False
+        # An Event has a lock, and a signal that comes while it is held would wait for itself; this queue has none.
+        self._wake: SimpleQueue[None] = SimpleQueue()
         self.deadline = deadline
         """In seconds of `time.monotonic`."""
 
     def set(self) -> None:
-        self._event.set()
+        """From any thread, and from a signal's handler."""
+        self._is_set = True
+        self._wake.put(None)
 
     @property
     def is_set(self) -> bool:
-        return self._event.is_set() or self.is_late
+        return self._is_set or self.is_late
 
     @property
     def is_late(self) -> bool:
@@ -49,7 +54,7 @@ class Cancel:
 
     def check(self) -> None:
         """Raises `Interrupted` or `BuildTimeout`."""
-        if self._event.is_set():
+        if self._is_set:
             raise Interrupted("The build was interrupted", remedy="Start it again when you are ready")
         if self.is_late:
             raise BuildTimeout(
@@ -61,7 +66,9 @@ class Cancel:
         """Waits, but not past a cancel or the deadline; raises as `check` does."""
         if self.deadline is not None:
             seconds = min(seconds, max(0.0, self.deadline - time.monotonic()))
-        self._event.wait(seconds)
+        with contextlib.suppress(Empty):
+            self._wake.get(timeout=seconds)
+            self._wake.put(None)  # for whoever waits beside us
         self.check()
 
 
@@ -100,13 +107,12 @@ def run(
         start_new_session=True,
     )
     kept: dict[str, list[bytes]] = {"stdout": [], "stderr": []}
-    threads = [
-        threading.Thread(target=_drain, args=(child.stdout, on_stdout or kept["stdout"].append), daemon=True),
-        threading.Thread(target=_drain, args=(child.stderr, on_stderr or kept["stderr"].append), daemon=True),
+    readers = [
+        _Reader(child.stdout, on_stdout or kept["stdout"].append),
+        _Reader(child.stderr, on_stderr or kept["stderr"].append),
     ]
-    if stdin is not None:
-        threads.append(threading.Thread(target=_feed, args=(child.stdin, stdin), daemon=True))
-    for thread in threads:
+    feeder = threading.Thread(target=_feed, args=(child.stdin, stdin), daemon=True)
+    for thread in readers if stdin is None else [*readers, feeder]:
         thread.start()
     try:
         _wait(child, cancel)
@@ -114,8 +120,11 @@ def run(
         end_group(child)
         raise
     finally:
-        for thread in threads:
-            thread.join(timeout=GRACE_SECONDS)
+        for reader in readers:
+            reader.finish()
+    for reader in readers:
+        if reader.error is not None:
+            raise reader.error
     return subprocess.CompletedProcess(argv, child.returncode, b"".join(kept["stdout"]), b"".join(kept["stderr"]))
 
 
@@ -142,11 +151,36 @@ def _wait(child: subprocess.Popen[bytes], cancel: Cancel | None) -> None:
     child.wait()
 
 
-def _drain(stream: IO[bytes] | None, sink: Callable[[bytes], object]) -> None:
-    assert stream is not None
-    with stream:
-        while chunk := os.read(stream.fileno(), 65536):
-            sink(chunk)
+class _Reader(threading.Thread):
+    """Hands a process's output on, chunk by chunk."""
+
+    def __init__(self, stream: IO[bytes] | None, sink: Callable[[bytes], object]) -> None:
+        super().__init__(daemon=True)
+        self._stream, self._sink = stream, sink
+        self._is_handing_on = False
+        self.error: BaseException | None = None
+        """What the sink raised. The process is read to its end all the same: a closed pipe would kill it."""
+
+    def run(self) -> None:
+        assert self._stream is not None
+        with self._stream:
+            while chunk := os.read(self._stream.fileno(), 65536):
+                self._is_handing_on = True
+                self._hand_on(chunk)
+                self._is_handing_on = False
+
+    def _hand_on(self, chunk: bytes) -> None:
+        if self.error is None:
+            try:
+                self._sink(chunk)
+            except BaseException as error:  # noqa: BLE001 - raised again by whoever started the process
+                self.error = error
+
+    def finish(self) -> None:
+        """Waits for the end of the output; not for ever where something that lives on holds the pipe open."""
+        self.join(timeout=GRACE_SECONDS)
+        while self._is_handing_on and self.is_alive():
+            self.join(timeout=CANCEL_SECONDS)
 
 
 def _feed(stream: IO[bytes] | None, content: bytes) -> None:
@@ -157,10 +191,22 @@ def _feed(stream: IO[bytes] | None, content: bytes) -> None:
 
 
 def end_group(child: subprocess.Popen[bytes]) -> None:
-    """Ends a process that `run` started, and all that it started: SIGTERM, then SIGKILL."""
-    for sign, seconds in ((signal.SIGTERM, GRACE_SECONDS), (signal.SIGKILL, GRACE_SECONDS)):
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(child.pid, sign)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            child.wait(timeout=seconds)
+    """Ends a process that `run` started, and all that it started: SIGTERM, and in the end SIGKILL for what is left."""
+    _signal_group(child, signal.SIGTERM)
+    deadline = time.monotonic() + GRACE_SECONDS
+    # The first one is waited for, and then those of its group, which may live longer than it does.
+    while child.poll() is None or _signal_group(child, 0):
+        if time.monotonic() >= deadline:
+            _signal_group(child, signal.SIGKILL)
+            child.wait(timeout=GRACE_SECONDS)
             return
+        time.sleep(0.01)
+
+
+def _signal_group(child: subprocess.Popen[bytes], number: int) -> bool:
+    """Whether there is anybody left in the group."""
+    try:
+        os.killpg(child.pid, number)
+    except ProcessLookupError:
+        return False
+    return True
