@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from dockwright.cli.output import json_option, print_json, say, size
+from dockwright.cli.output import counted, json_option, print_json, say, size
 from dockwright.cli.session import open_state
 
 
@@ -28,4 +28,6 @@ def cleanup(keep: int, older_than: float | None, dry_run: bool, as_json: bool) -
         return
     for name in result["removed"]:
         say(f"{'Would remove' if dry_run else 'Removed'} {name}")
-    say(f"{'Would free' if dry_run else 'Freed'} {size(result['bytes'])} in {result['images']} images")
+    say(
+        f"{'Would free at least' if dry_run else 'Freed'} {size(result['bytes'])} in {counted(result['images'], 'image')}"
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import click
@@ -17,9 +18,16 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print one JS
 def print_json(document: Any) -> None:
     """One document on standard output, a line of its own when another program reads it."""
     indent = 2 if sys.stdout.isatty() else None
-    text = json.dumps(document, indent=indent, ensure_ascii=False, default=str)
+    text = json.dumps(document, indent=indent, ensure_ascii=False, default=_plain)
     # A file's name need not be UTF-8, but the document must: JSON has an escape for each such byte.
     sys.stdout.write(text.encode("utf-8", "backslashreplace").decode() + "\n")
+
+
+def _plain(value: object) -> str:
+    """Times as RFC 3339 in UTC, as the events have them."""
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    return str(value)
 
 
 def say(text: str = "") -> None:
@@ -62,6 +70,10 @@ def size(count: float) -> str:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
         count /= 1000
     return f"{count:.1f} TB"
+
+
+def counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def seconds(count: float) -> str:

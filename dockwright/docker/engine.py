@@ -91,6 +91,11 @@ class Engine:
             filters["dangling"] = ["true" if dangling else "false"]
         return _objects(self.request("GET", "/images/json", {"filters": json.dumps(filters)}))
 
+    def held_bytes(self) -> dict[str, int]:
+        """Image id → bytes that no other image has a share in: what its removal alone frees."""
+        found = _objects(self.request("GET", "/images/json", {"shared-size": "true"}, timeout=300.0))
+        return {image["Id"]: int(image["Size"]) - max(0, int(image["SharedSize"])) for image in found}
+
     def tag_image(self, ref: str, name: str) -> None:
         """Gives the image a further name, with or without a tag."""
         repository, tag = split_name(name)

@@ -30,22 +30,16 @@ def cleanup(
     """
     engine = Engine()
     active = _active_builds(state)
-    removed = [*_leftovers(engine, active, dry_run), *_workspaces(state, active, dry_run)]
-    containers = len(removed)
-    freed = 0
-    images = []
-    for image in _unneeded_images(state, engine, keep, older_than_days):
-        names = [name for name in image.get("RepoTags") or () if not name.startswith("<none>")] or [image["Id"]]
-        if not dry_run and not _remove_image(state, engine, names, image["Id"]):
-            continue
-        images += names
-        freed += image["Size"]
+    mine = {**MANAGED, f"{LABEL}client": state.client}
+    containers = _containers(engine, mine, active, dry_run)
+    others = [*_networks(engine, mine, active, dry_run), *_workspaces(state, active, dry_run)]
+    images, freed = _images(state, engine, _unneeded_images(state, engine, mine, keep, older_than_days), dry_run)
     return {
         "builds": 0,
         "images": len(images),
-        "containers": containers,
+        "containers": len(containers),
         "bytes": freed,
-        "removed": [*removed, *images],
+        "removed": [*containers, *others, *images],
         "dry_run": dry_run,
     }
 
@@ -55,16 +49,21 @@ def _active_builds(state: State) -> set[str]:
         return {str(number) for number in session.scalars(select(Build.id).where(Build.status.not_in(FINISHED)))}
 
 
-def _leftovers(engine: Engine, active: set[str], dry_run: bool) -> list[str]:
-    """Test containers and networks of builds that no longer run."""
+def _containers(engine: Engine, mine: dict[str, str], active: set[str], dry_run: bool) -> list[str]:
+    """Those that builds which no longer run left. Builds have numbers only within their client: no other's is touched."""
     found = []
-    for container in engine.containers(MANAGED):
+    for container in engine.containers(mine):
         labels = container["Labels"]
         if f"{LABEL}product" not in labels and labels.get(f"{LABEL}build") not in active:
             found.append(container["Names"][0].removeprefix("/"))
             if not dry_run:
                 engine.remove_container(container["Id"], volumes=True)
-    for network in engine.networks(MANAGED):
+    return found
+
+
+def _networks(engine: Engine, mine: dict[str, str], active: set[str], dry_run: bool) -> list[str]:
+    found = []
+    for network in engine.networks(mine):
         build = network["Labels"].get(f"{LABEL}build")
         if build is not None and build not in active:
             found.append(network["Name"])
@@ -84,14 +83,35 @@ def _workspaces(state: State, active: set[str], dry_run: bool) -> list[str]:
     return found
 
 
-def _unneeded_images(state: State, engine: Engine, keep: int, older_than_days: float | None) -> list[dict[str, Any]]:
+def _images(state: State, engine: Engine, unneeded: list[dict[str, Any]], dry_run: bool) -> tuple[list[str], int]:
+    """The names of those that are gone, or would be, and the bytes freed; in a dry run at least so many.
+
+    Images share layers, the base's at least: a layer is freed with the last image that has it.
+    """
+    removed: list[str] = []
+    freed = 0
+    held = engine.held_bytes() if dry_run else {}
+    for image in unneeded:
+        names = [name for name in image.get("RepoTags") or () if not name.startswith("<none>")] or [image["Id"]]
+        if not dry_run:
+            held = engine.held_bytes()
+            if not _remove_image(state, engine, names, image["Id"]):
+                continue
+        removed += names
+        freed += held.get(image["Id"], 0)
+    return removed, freed
+
+
+def _unneeded_images(
+    state: State, engine: Engine, mine: dict[str, str], keep: int, older_than_days: float | None
+) -> list[dict[str, Any]]:
     needed = {container["ImageID"] for container in engine.containers()}
     with state.session() as session:
         needed |= _pinned(session, keep) | _newest(session)
     oldest = None if older_than_days is None else time.time() - older_than_days * 86400
     return [
         image
-        for image in engine.images({**MANAGED, f"{LABEL}client": state.client})
+        for image in engine.images(mine)
         if image["Id"] not in needed and (oldest is None or image["Created"] < oldest)
     ]
 
