@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+from typing import Any
+
 import click
 
 from dockwright.cli.output import json_option, print_json, say, size, table
@@ -64,8 +67,15 @@ def show(image_id: str, as_json: bool) -> None:
             for label, text in sorted(value.items()):
                 say(f"{'label':18}{label}={text}")
         else:
-            shown = size(value) if name == "size" else ", ".join(map(str, value)) if isinstance(value, list) else value
-            say(f"{name:18}{'' if shown is None else shown}")
+            say(f"{name:18}{size(value) if name == 'size' else _shown(value)}".rstrip())
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, datetime):
+        return value.strftime("%Y-%m-%d %H:%M")
+    return ", ".join(map(str, value)) if isinstance(value, list) else "" if value is None else str(value)
 
 
 @image.command()

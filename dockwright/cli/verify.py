@@ -36,6 +36,6 @@ def verify(what: str, as_json: bool) -> None:
             say(f"What runs is what was written: {result['product']}")
         else:
             say(f"What runs is NOT what was written: {result['product']}")
-            say("What to do: build it again with: dockwright build")
+            say(f"What to do: Build it again with: dockwright build {what}")
     if not result["ok"]:
         sys.exit(1)

@@ -70,10 +70,16 @@ def remove(state: State, name: str) -> dict[str, Any]:
     """Removes the image from the engine and its row. Raises `Conflict` while a release rests on it."""
     with state.session() as session:
         image = _find(session, state, name)
-        needed = session.scalar(select(Release.number).where(Release.digest == image.digest))
+        needed = session.execute(
+            select(Release.number, Product.slug)
+            .join(Product, Product.id == Release.product_id)
+            .where(Release.digest == image.digest)
+            .order_by(Release.number.desc())
+        ).first()
         if needed is not None:
             raise Conflict(
-                f"The image {image.name}:{image.tag} is needed by a release", remedy="Remove its product first"
+                f'The image {image.name}:{image.tag} is needed by release {needed.number} of "{needed.slug}"',
+                remedy="Images that only old releases need are removed by: dockwright cleanup --keep 1",
             )
         engine = Engine()
         if engine.image(f"{image.name}:{image.tag}") is not None:

@@ -52,9 +52,11 @@ class Proof:
     @property
     def summary(self) -> str:
         matching = self.files_checked - len(self.files_differ)
-        text = f"{matching} of {self.files_checked} files match" + (
-            f" commit {self.revision[:12]}" if self.revision else ""
-        )
+        text = f"{matching} of {self.files_checked} files match"
+        if self.revision:
+            text += f" commit {self.revision[:12]}"
+            if self.built_revision == f"{self.revision}-dirty":
+                text += " with changes that were not committed"
         problems = [f"differs: {path}" for path in self.files_differ[:SHOWN_FILES]]
         if len(self.files_differ) > SHOWN_FILES:
             problems.append(f"and {len(self.files_differ) - SHOWN_FILES} more")
