@@ -28,6 +28,5 @@ def cleanup(keep: int, older_than: float | None, dry_run: bool, as_json: bool) -
         return
     for name in result["removed"]:
         say(f"{'Would remove' if dry_run else 'Removed'} {name}")
-    say(
-        f"{'Would free at least' if dry_run else 'Freed'} {size(result['bytes'])} in {counted(result['images'], 'image')}"
-    )
+    freed = "Would free at least" if dry_run else "Freed"
+    say(f"{freed} {size(result['bytes'])} in {counted(result['images'], 'image')}")

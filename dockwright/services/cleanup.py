@@ -50,7 +50,7 @@ def _active_builds(state: State) -> set[str]:
 
 
 def _containers(engine: Engine, mine: dict[str, str], active: set[str], dry_run: bool) -> list[str]:
-    """Those that builds which no longer run left. Builds have numbers only within their client: no other's is touched."""
+    """Those that builds which no longer run left. A build's number is its client's: another's are not looked at."""
     found = []
     for container in engine.containers(mine):
         labels = container["Labels"]
