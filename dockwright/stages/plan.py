@@ -243,7 +243,7 @@ class Planner:
     ) -> ServicePlan:
         return ServicePlan(
             service=SERVICE,
-            context=self.staging.link(self.tree.root),
+            context=self._context(facts),
             dockerfile=self.dockerfile_path,
             dockerfile_text=self.text,
             target=self.request.target,
@@ -263,6 +263,13 @@ class Planner:
             copies=lambda: self._copies(args, bases),
             changed_since=self._changed_since,
         )
+
+    def _context(self, facts: _Facts) -> Path:
+        if self.tree.is_in_place:
+            return self.staging.link(self.tree.root)
+        # The Dockerfile is sent too, ignored or not.
+        content = _digest([facts.content, self.text])
+        return self.staging.link_own(self.tree.root, content, self.ctx.make_workspace("context"))
 
     def _image_name(self, found: BuiltImage | None) -> str:
         tag = self.request.tag or (self.tree.version if _TAG.fullmatch(self.tree.version or "") else None)

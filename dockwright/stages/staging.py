@@ -3,7 +3,8 @@
 BuildKit's context sync skips a file whose path, size, mtime and mode it has seen before under the same *base name* of
 the context folder. So each project's context is sent under a base name of its own, a link to the real folder: two
 projects never share one, and where a file's content changed while its size, mtime and mode did not, the name changes,
-and everything is sent again. No file is copied for it.
+and everything is sent again. No file is copied for it. A tree of the build's own (a checkout, a rendered template) is
+sent under a name that follows its content: builds of one project at the same time each have another tree.
 
 What is remembered of the last build lies beside the link: the digests of the files, and the question ("these files,
 this Dockerfile, these arguments, these bases") with its answer, the manifest's digest. A build that asks the same
@@ -27,7 +28,8 @@ class Staging:
     """One project's service: its folder below `DOCKWRIGHT_HOME/contexts`."""
 
     def __init__(self, home: Path, client: str, project: str, service: str) -> None:
-        self._name = f"{client}-{project}-{service}"
+        # Slugs have no dot: "a-b" and "c" are not "a" and "b-c".
+        self._name = f"{client}.{project}.{service}"
         self._folder = home / "contexts" / self._name
         self.memory = self._load()
 
@@ -58,8 +60,17 @@ class Staging:
         """From now on BuildKit knows nothing of this context."""
         self.remember(salt=os.urandom(6).hex())
 
+    def link_own(self, root: Path, content: str, folder: Path) -> Path:
+        """A tree that is no other build's, under a name that no other content has; `content` is a digest.
+
+        The link lies in the build's own `folder`, where nobody can turn it to another tree before all has been sent.
+        """
+        path = folder / f"{self._name}-{content[:16]}"
+        path.symlink_to(root, target_is_directory=True)
+        return path
+
     def link(self, root: Path) -> Path:
-        """The context under its own base name. The link's own name is what BuildKit keeps its knowledge by."""
+        """A user's folder under its own base name. The link's own name is what BuildKit keeps its knowledge by."""
         if "salt" not in self.memory:
             self.renew_name()
         path = self._folder / f"{self._name}-{self.memory['salt']}"

@@ -58,3 +58,20 @@ def test_a_build_beside_does_not_bring_the_old_name_back(tmp_path: Path) -> None
     renewed = _staging(tmp_path).link(tmp_path)
     one.remember(question="q")
     assert _staging(tmp_path).link(tmp_path) == renewed
+
+
+def test_two_clients_never_share_a_name(tmp_path: Path) -> None:
+    names = {Staging(tmp_path, *names, "app").link(tmp_path).name for names in (("a-b", "c"), ("a", "b-c"))}
+    assert len(names) == 2
+
+
+def test_two_builds_of_a_project_at_once_each_send_their_own_tree(tmp_path: Path) -> None:
+    """The link of the first still leads to its tree when the second has planned, and BuildKit knows them apart."""
+    links = []
+    for build in ("1", "2"):
+        root, folder = tmp_path / build / "checkout", tmp_path / build / "context"
+        root.mkdir(parents=True)
+        folder.mkdir()
+        links.append((root, _staging(tmp_path).link_own(root, build * 64, folder)))
+    assert all(link.resolve() == root for root, link in links)
+    assert links[0][1].name != links[1][1].name
