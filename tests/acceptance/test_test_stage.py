@@ -12,7 +12,6 @@ from small_app import World, images_fixture, world_fixture  # noqa: F401
 from dockwright.domain.build import BuildRequest, History
 from dockwright.domain.events import Event
 from dockwright.domain.image import Image
-from dockwright.domain.product import LiveState
 from dockwright.domain.source import FolderSource, SmokeTest
 from dockwright.errors import Interrupted, SmokeTestFailed, Unhealthy
 from dockwright.process import Cancel
@@ -46,7 +45,6 @@ class Run:
             request=request,
             settings=self.world.settings,
             history=History(),
-            live=LiveState(env={"VERSION": "live"}),
             workspace=self.workspace,
             sink=self.events.append,
             cancel=self.cancel,
@@ -137,7 +135,7 @@ def test_a_wrong_answer_fails(world: World, images: Images, run: Run, smoke_test
 
 def test_a_container_that_ends_fails_with_its_last_lines(world: World, images: Images, run: Run) -> None:
     with pytest.raises(Unhealthy, match="exit code 7") as caught:
-        run(an_image(world, images["plain"]), MODE="exit")
+        run(an_image(world, images["plain"]), MODE="exit", VERSION="live")
     assert sorted(caught.value.last_lines) == ["starting live", "the treasure map is missing"]
     assert caught.value.step_exit_code == 7
     assert run.left() == []
