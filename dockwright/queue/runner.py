@@ -54,6 +54,8 @@ def run_claimed(
         try:
             outcome = pipeline.run(ctx, books.live_state, books.keep)
             books.close(outcome)
+            if request.profile == "dev" and outcome.error is None:
+                _remove_replaced(state, ctx, outcome)
         except DockwrightError as error:
             outcome.error = outcome.error or error
             raise
@@ -123,6 +125,14 @@ class _Books:
             assert self._live is not None
             self._attempt = Attempt(self._state, self._row, release, self._live, started_at=self._started)
         return self._attempt
+
+
+def _remove_replaced(state: State, ctx: StageContext, outcome: Outcome) -> None:
+    """dev builds anew each time, so its earlier images would only pile up."""
+    from dockwright.services import images
+
+    for image in outcome.images:
+        images.remove_replaced(state, ctx.request.project_id, image.service, keep=image.digest, log=ctx.log)
 
 
 def _save_images(state: State, request: BuildRequest, history: History, outcome: Outcome) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy import select
@@ -9,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from dockwright.db.tables import DockerImage, Product, Project, Release
 from dockwright.docker.engine import Engine
-from dockwright.errors import Conflict, NotFound
+from dockwright.errors import Conflict, DockwrightError, NotFound
 from dockwright.services.state import State
 
 
@@ -86,6 +87,29 @@ def remove(state: State, name: str) -> dict[str, Any]:
             engine.remove_image(f"{image.name}:{image.tag}")
         session.delete(image)
         return {"id": image.id, "name": image.name, "tag": image.tag}
+
+
+def remove_replaced(state: State, project_id: int, service: str, *, keep: str, log: Callable[[str], None]) -> None:
+    """Removes the project's earlier dev images; not those that a release or a container needs."""
+    engine = Engine()
+    with state.session() as session:
+        needed = {keep, *session.scalars(select(Release.digest))}
+        needed |= {container["ImageID"] for container in engine.containers()}
+        earlier = select(DockerImage).where(
+            DockerImage.project_id == project_id, DockerImage.service == service, DockerImage.profile == "dev"
+        )
+        for image in session.scalars(earlier):
+            name = f"{image.name}:{image.tag}"
+            if image.digest in needed:
+                continue
+            try:
+                if (engine.image(name) or {}).get("Id") == image.digest:
+                    engine.remove_image(name)
+            except DockwrightError as error:  # the build has succeeded: this is no reason to fail it
+                log(f"The earlier image {name} stays: {error.message}")
+                continue
+            session.delete(image)
+            log(f"Removed the earlier image {name}")
 
 
 def _find(session: Session, state: State, name: str) -> DockerImage:

@@ -73,3 +73,16 @@ def test_times_are_rfc_3339_in_utc(home: Home, folder: Folder) -> None:
     home.build(folder("times", PAGES), "--until", "build")
     stamps = [home.run(name, "--json").json[0]["created_at"] for name in ("builds", "images")]
     assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", stamp) for stamp in stamps), stamps
+
+
+def test_dev_removes_the_image_before_unless_a_release_needs_it(home: Home, folder: Folder) -> None:
+    root = folder("dev", PAGES)
+    needed, *others = [
+        home.build(root, "--profile", "dev", *options)["services"][0]
+        for options in ((), ("--no-deploy",), ("--no-deploy",))
+    ]
+    left = [(one["name"] + ":" + one["tag"]) for one in home.run("images", "--json").json]
+    assert left == [others[-1]["image"], needed["image"]]
+    assert home.engine.image(others[0]["image"]) is None and home.engine.image(needed["image"]) is not None
+    home.build(root, "--no-deploy")
+    assert home.engine.image(others[-1]["image"]) is not None, "prod removes nothing"
