@@ -13,6 +13,9 @@ install_tools git haproxy
 if can_install; then install_tools mmdebstrap; fi
 setup_engine
 setup_python requirements.lock
-if [ "${1-}" = --dev ]; then setup_python requirements-dev.lock; fi
+if [ "${1-}" = --dev ]; then
+    setup_python requirements-dev.lock
+    install_tools docker-registry
+fi
 .venv/bin/dockwright base --if-needed >/dev/null
 .venv/bin/dockwright doctor --quiet
