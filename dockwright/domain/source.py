@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -32,6 +33,12 @@ class TemplateSource:
 
 Source: TypeAlias = FolderSource | GitSource | TemplateSource
 
+
+def url_without_credentials(text: str) -> str:
+    """A URL, or a line with one, without the name and password in it: what may be stored and shown."""
+    return re.sub(r"(https?)://[^/\s]*@", r"\1://", text)
+
+
 _KINDS: dict[str, type[FolderSource | GitSource | TemplateSource]] = {
     "folder": FolderSource,
     "git": GitSource,
@@ -52,8 +59,11 @@ def source_from_json(document: dict[str, Any]) -> Source:
 
 
 def source_to_json(source: Source) -> dict[str, Any]:
+    """What is stored of it: never the credentials that a URL may hold."""
     kind = next(kind for kind, cls in _KINDS.items() if isinstance(source, cls))
     fields = {name: getattr(source, name) for name in source.__dataclass_fields__}
+    if isinstance(source, GitSource):
+        fields["url"] = url_without_credentials(source.url)
     return {"kind": kind, **{name: value for name, value in fields.items() if value is not None}}
 
 

@@ -125,8 +125,8 @@ def _project(state: State, argument: str) -> dict[str, Any]:
         found = journal.find_project(state.connection, state.client_id, key)
         assert found is not None
     if isinstance(source, GitSource):
-        # The project is the repository; the ref is this build's.
-        found["source"]["ref"] = source.ref
+        # The project is the repository; the ref is this build's, and so are credentials, which are stored nowhere.
+        found["source"] |= {"ref": source.ref, "url": source.url}
     return found
 
 

@@ -6,7 +6,7 @@ import os
 import re
 from pathlib import Path
 
-from dockwright.domain.source import FolderSource, GitSource
+from dockwright.domain.source import FolderSource, GitSource, url_without_credentials
 from dockwright.errors import NoDockerfile, PathNotFound
 
 _GIT_URL = re.compile(r"(?:https?|ssh|git|file)://|[\w.-]+@[\w.-]+:(?!//)", re.ASCII)
@@ -41,7 +41,7 @@ def source_key(source: FolderSource | GitSource) -> str:
     """Finds the project again: the same folder, or the same repository at any ref, is the same project."""
     if isinstance(source, FolderSource):
         return "folder:" + source.path.encode("utf-8", "backslashreplace").decode()
-    return f"git:{source.url}" + (f"#:{source.subdir}" if source.subdir else "")
+    return f"git:{url_without_credentials(source.url)}" + (f"#:{source.subdir}" if source.subdir else "")
 
 
 def name_of(source: FolderSource | GitSource) -> str:

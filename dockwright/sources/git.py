@@ -4,61 +4,88 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from dockwright import process
-from dockwright.domain.source import GitSource
+from dockwright.domain.source import GitSource, url_without_credentials
 from dockwright.errors import GitRefNotFound, GitUnreachable, SourceTooLarge
 from dockwright.process import Cancel
 from dockwright.sources import bounds
 
-# No prompt that nobody answers, no helper programs named by a URL, no configuration that a repository brings; and
-# looking at a work tree must not write to its index, which may be a part of the context.
+# No prompt that nobody answers, no helper programs named by a URL; and looking at a work tree must not write to its
+# index, which may be a part of the context.
 _ENV = {
     "GIT_TERMINAL_PROMPT": "0",
     "GIT_ALLOW_PROTOCOL": "file:git:http:https:ssh",
     "GIT_LFS_SKIP_SMUDGE": "1",
     "GIT_OPTIONAL_LOCKS": "0",
 }
+# A folder may bring a .git that names programs for Git to start: one that is only looked at starts none of them.
+_NO_PROGRAMS = {"core.fsmonitor": "false", "core.hooksPath": "/dev/null", "log.showSignature": "false"}
 _FULL_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _SHORT_COMMIT = re.compile(r"[0-9a-f]{4,39}")
 
 
 def fetch(source: GitSource, folder: Path, cancel: Cancel) -> tuple[str, float]:
     """Checks the ref out into the empty `folder`, without its `.git`. Returns the full commit and its time."""
+    url, access = _without_credentials(source.url)
     _git(["init", "--quiet", str(folder)], cancel)
     wanted = source.ref or "HEAD"
     if wanted.startswith("-"):
         raise GitRefNotFound(f"A ref cannot begin with a dash: {wanted}", remedy="Give a branch, a tag or a commit")
-    fetched = _fetch_ref(folder, source.url, wanted, cancel)
+    fetched = _fetch_ref(folder, url, wanted, {**_ENV, **access}, cancel)
     _git(["-C", str(folder), "-c", "advice.detachedHead=false", "checkout", "--quiet", "--detach", fetched], cancel)
     commit, at = _git(["-C", str(folder), "log", "-1", "--format=%H %ct"], cancel).split()
     _leave_only_files(folder, float(at))
     return commit, float(at)
 
 
-def _fetch_ref(folder: Path, url: str, ref: str, cancel: Cancel) -> str:
+def _without_credentials(url: str) -> tuple[str, dict[str, str]]:
+    """The URL for Git's argument list, which everybody on the machine can read, and the environment with the rest."""
+    from base64 import b64encode
+    from urllib.parse import unquote
+
+    shown = url_without_credentials(url)
+    if shown == url:
+        return url, {}
+    user, _, password = unquote(url.partition("://")[2].partition("/")[0].rpartition("@")[0]).partition(":")
+    basic = b64encode(f"{user}:{password}".encode()).decode()
+    return shown, _config({f"http.{shown}.extraHeader": f"Authorization: Basic {basic}"})
+
+
+def _config(values: Mapping[str, str]) -> dict[str, str]:
+    """Git's configuration in its environment, which wins over every file."""
+    ours = int(os.environ.get("GIT_CONFIG_COUNT") or 0)  # behind what the user's own environment says
+    variables = {"GIT_CONFIG_COUNT": str(ours + len(values))}
+    for number, (name, value) in enumerate(values.items(), ours):
+        variables |= {f"GIT_CONFIG_KEY_{number}": name, f"GIT_CONFIG_VALUE_{number}": value}
+    return variables
+
+
+def _fetch_ref(folder: Path, url: str, ref: str, env: Mapping[str, str], cancel: Cancel) -> str:
     """Returns what to check out. A commit's abbreviation needs the history: servers only know whole names."""
     base = ["-C", str(folder), "fetch", "--quiet", "--no-tags"]
-    shallow = process.run(["git", *base, "--depth=1", "--", url, ref], env=_ENV, cancel=cancel)
+    shallow = process.run(["git", *base, "--depth=1", "--", url, ref], env=env, cancel=cancel)
     if shallow.returncode == 0:
         return "FETCH_HEAD"
-    reachable = process.run(["git", "ls-remote", "--quiet", "--", url, "HEAD"], env=_ENV, cancel=cancel)
+    reachable = process.run(["git", "ls-remote", "--quiet", "--", url, "HEAD"], env=env, cancel=cancel)
     if reachable.returncode != 0:
         raise GitUnreachable(
-            f"The repository {_shown(url)} cannot be read: {_last_line(reachable.stderr)}",
-            remedy="Check the URL and your access to it with: git ls-remote " + _shown(url),
+            f"The repository {url} cannot be read: {_last_line(reachable.stderr)}",
+            remedy="Check the URL and your access to it with: git ls-remote " + url,
         )
     if _SHORT_COMMIT.fullmatch(ref) or _FULL_COMMIT.fullmatch(ref):
-        _git([*base, "--", url, "+refs/heads/*:refs/remotes/origin/*", "+refs/tags/*:refs/tags/*"], cancel)
+        everything = ["+refs/heads/*:refs/remotes/origin/*", "+refs/tags/*:refs/tags/*"]
+        _git([*base, "--", url, *everything], cancel, env)
         found = process.run(
-            ["git", "-C", str(folder), "rev-parse", "--quiet", "--verify", f"{ref}^{{commit}}"], env=_ENV, cancel=cancel
+            ["git", "-C", str(folder), "rev-parse", "--quiet", "--verify", f"{ref}^{{commit}}"], env=env, cancel=cancel
         )
         if found.returncode == 0:
             return found.stdout.decode().strip()
     raise GitRefNotFound(
-        f"The repository {_shown(url)} has no branch, tag or commit {ref}",
-        remedy="See what it has with: git ls-remote " + _shown(url),
+        f"The repository {url} has no branch, tag or commit {ref}",
+        remedy="See what it has with: git ls-remote " + url,
     )
 
 
@@ -85,35 +112,61 @@ def head_of(folder: Path) -> str | None:
     for parent in (folder, *folder.parents):
         git = parent / ".git"
         if git.is_file():
-            git = parent / git.read_text().removeprefix("gitdir:").strip()
-        if git.is_dir():
-            return _read_head(git)
+            git = parent / _text(git).removeprefix("gitdir:").strip()
+        if (git / "HEAD").is_file():
+            commit = _read_head(git)
+            # What stands there goes into labels: nothing but a commit does.
+            return commit if commit and _FULL_COMMIT.fullmatch(commit) else None
     return None
 
 
 def _read_head(git: Path) -> str | None:
-    head = (git / "HEAD").read_text().strip()
+    head = _text(git / "HEAD")
     if not head.startswith("ref: "):
         return head
-    common = git / (git / "commondir").read_text().strip() if (git / "commondir").exists() else git
+    common = git / _text(git / "commondir") if (git / "commondir").exists() else git
     name = head.removeprefix("ref: ")
     if (common / name).is_file():
-        return (common / name).read_text().strip()
+        return _text(common / name)
     packed = common / "packed-refs"
-    lines = packed.read_text().splitlines() if packed.is_file() else []
+    lines = _text(packed).splitlines() if packed.is_file() else []
     return next((line.split()[0] for line in lines if line.endswith(f" {name}")), None)
+
+
+def _text(file: Path) -> str:
+    return file.read_text(encoding="utf-8", errors="replace").strip()
 
 
 def describe(folder: Path, cancel: Cancel) -> tuple[float, bool]:
     """When the work tree's commit was made (seconds since the epoch), and whether files below `folder` differ."""
-    at = _git(["-C", str(folder), "log", "-1", "--format=%ct"], cancel)
-    changed = _git(["-C", str(folder), "status", "--porcelain", "--", "."], cancel)
-    return float(at), bool(changed)
+    at = _git(["-C", str(folder), "log", "-1", "--format=%ct"], cancel, {**_ENV, **_config(_NO_PROGRAMS)})
+    return float(at), _is_changed(folder, cancel)
 
 
-def _git(arguments: list[str], cancel: Cancel) -> str:
+def _is_changed(folder: Path, cancel: Cancel) -> bool:
+    env = {**_ENV, **_config({**_NO_PROGRAMS, **_own_filters(folder, cancel)})}
+    here = ["-C", str(folder)]
+    # Git would look into submodules by their own configuration, so each is looked at as this one is.
+    if _git([*here, "status", "--porcelain", "--ignore-submodules=dirty", "--", "."], cancel, env):
+        return True
+    entries = _git([*here, "ls-files", "--stage", "-z", "--", "."], cancel, env).split("\0")
+    submodules = [folder / entry.partition("\t")[2] for entry in entries if entry.startswith("160000 ")]
+    return any(_is_changed(each, cancel) for each in submodules if (each / ".git").exists())
+
+
+def _own_filters(folder: Path, cancel: Cancel) -> dict[str, str]:
+    """The filters that the repository's own configuration names, each without its program; the user's own stay."""
+    asked = ["config", "--show-scope", "--null", "--name-only", "--get-regexp", r"^filter\."]
+    command = ["git", "-C", str(folder), *asked]
+    words = process.run(command, env=_ENV, cancel=cancel).stdout.decode("utf-8", "surrogateescape").split("\0")
+    named = zip(words[::2], words[1::2], strict=False)
+    own = [name for scope, name in named if scope in {"local", "worktree"}]
+    return {name: "false" if name.endswith(".required") else "" for name in own}
+
+
+def _git(arguments: list[str], cancel: Cancel, env: Mapping[str, str] = _ENV) -> str:
     process.which("git", remedy="Install Git: apt-get install git")
-    done = process.run(["git", *arguments], env=_ENV, cancel=cancel)
+    done = process.run(["git", *arguments], env=env, cancel=cancel)
     if done.returncode != 0:
         raise GitUnreachable(f"Git failed: {_last_line(done.stderr)}", remedy="Check the repository with: git fsck")
     return done.stdout.decode(errors="replace").strip()
@@ -121,9 +174,4 @@ def _git(arguments: list[str], cancel: Cancel) -> str:
 
 def _last_line(output: bytes) -> str:
     lines = [line for line in output.decode(errors="replace").splitlines() if line.strip()]
-    return _shown(lines[-1]) if lines else "no reason given"
-
-
-def _shown(text: str) -> str:
-    """A URL without the password that may stand in it."""
-    return re.sub(r"://[^/@\s]+@", "://…@", text)
+    return url_without_credentials(lines[-1]) if lines else "no reason given"

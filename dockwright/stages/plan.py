@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from dockwright.docker.engine import Engine
 from dockwright.domain.build import BuiltImage
 from dockwright.domain.plan import InputManifest, Plan, ServicePlan
-from dockwright.domain.source import Tree
+from dockwright.domain.source import Tree, url_without_credentials
 from dockwright.errors import NoDockerfile, NotFound
 from dockwright.insight import context as contexts
 from dockwright.insight import ignore
@@ -310,7 +310,7 @@ def _shown_source(tree: Tree) -> str:
     source = tree.source
     names = ("url", "path", "template")
     text = next(str(getattr(source, name)) for name in names if hasattr(source, name))
-    return re.sub(r"://[^/@\s]+@", "://", text)
+    return url_without_credentials(text)
 
 
 def _digest(value: object) -> str:
