@@ -10,7 +10,7 @@ import click
 from dockwright.cli.output import json_option, print_json, say, size, table
 
 
-@click.command()
+@click.command(short_help="Make base images from Debian packages.")
 @click.argument("names", metavar="[NAME]...", nargs=-1)
 @click.option("--list", "only_list", is_flag=True, help="Only show which there are.")
 @click.option("--force", is_flag=True, help="Make them again even where they are ready.")

@@ -45,12 +45,12 @@ def builds(limit: int, as_json: bool) -> None:
         )
 
 
-@click.command()
+@click.command(short_help="Show what a build said.")
 @click.argument("build", type=int)
 @click.option("-f", "--follow", is_flag=True, help="Go on until the build has ended.")
-@json_option
+@click.option("--json", "as_json", is_flag=True, help="Print every event, a JSON document a line.")
 def logs(build: int, follow: bool, as_json: bool) -> None:
-    """Show what a build said; with --json every event, a JSON document a line.
+    """Show what a build said, from its beginning.
 
     Example: dockwright logs 12
     """

@@ -11,7 +11,7 @@ from dockwright.cli.output import json_option, print_json, say
 from dockwright.errors import DockerfileSyntax
 
 
-@click.command()
+@click.command(short_help="Check a Dockerfile's syntax without building.")
 @click.argument("path", metavar="[PATH]", type=click.Path(path_type=Path), default=".")
 @json_option
 def check(path: Path, as_json: bool) -> None:

@@ -8,7 +8,7 @@ from dockwright.cli.output import counted, json_option, print_json, say, size
 from dockwright.cli.session import open_state
 
 
-@click.command()
+@click.command(short_help="Remove what Dockwright made and nothing needs.")
 @click.option(
     "--keep", type=click.IntRange(min=1), default=5, show_default=True, help="Releases of a product that stay."
 )

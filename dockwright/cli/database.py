@@ -9,10 +9,13 @@ from dockwright.cli.output import json_option, print_json, say
 
 @click.group()
 def db() -> None:
-    """The state database."""
+    """The state database.
+
+    Example: dockwright db upgrade
+    """
 
 
-@db.command()
+@db.command(short_help="Bring the database to the newest schema.")
 @json_option
 def upgrade(as_json: bool) -> None:
     """Bring the database to the newest schema; every other command does so by itself.

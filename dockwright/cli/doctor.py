@@ -9,7 +9,7 @@ import click
 from dockwright.cli.output import json_option, print_json, say
 
 
-@click.command()
+@click.command(short_help="Check every part that Dockwright needs.")
 @click.option("--quiet", is_flag=True, help="Show only what is not ok.")
 @json_option
 def doctor(quiet: bool, as_json: bool) -> None:

@@ -11,9 +11,12 @@ from dockwright.cli.output import json_option, print_json, say, size, table
 from dockwright.cli.session import open_state
 
 
-@click.group()
+@click.group(short_help="Show or remove one image.")
 def image() -> None:
-    """Show or remove one image: by its number or name:tag, as `dockwright images` shows it."""
+    """Show or remove one image: by its number or name:tag, as `dockwright images` shows it.
+
+    Example: dockwright image show 3
+    """
 
 
 @click.command()

@@ -55,7 +55,10 @@ class Commands(click.Group):
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="dockwright")
 def app() -> None:
-    """Take a template, a Git tag or a folder to a tested, running container, and prove what runs."""
+    """Take a template, a Git tag or a folder to a tested, running container, and prove what runs.
+
+    Example: dockwright build ~/my-app
+    """
 
 
 def main() -> None:

@@ -54,7 +54,7 @@ def products(as_json: bool) -> None:
         )
 
 
-@click.command()
+@click.command(short_help="Put a new release of a product live.")
 @click.argument("product")
 @click.option("--image", metavar="I", help="Number or name:tag, as `dockwright images` shows it.")
 @click.option("--env", metavar="K=V", multiple=True, help="Environment of the app.")
@@ -129,7 +129,7 @@ def releases(product: str, as_json: bool) -> None:
         (
             (
                 one["number"],
-                "live" if one["is_live"] else "",
+                "live" if one["is_live"] else "failed" if _last(one["deployments"], "status") == "failed" else "",
                 one["image_name"],
                 (one["revision"] or "")[:12],
                 one["created_at"].strftime("%Y-%m-%d %H:%M"),
@@ -141,7 +141,7 @@ def releases(product: str, as_json: bool) -> None:
     )
 
 
-@click.command()
+@click.command(short_help="Put an older release live again.")
 @click.argument("product")
 @click.option("--to", metavar="N", type=int, help="The release; the one before the present unless set.")
 @json_option

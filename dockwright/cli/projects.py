@@ -16,7 +16,9 @@ DESCRIPTION = "description="
 @click.argument("template")
 @click.argument("name")
 @click.option("--values", metavar="FILE", type=click.Path(path_type=Path), help="A YAML or JSON file with variables.")
-@click.option("--set", "assign", metavar="K=V", multiple=True, help="One variable; dots lead into it.")
+@click.option(
+    "--set", "assign", metavar="K=V", multiple=True, help="One variable, or the description; dots lead into it."
+)
 @json_option
 def new(template: str, name: str, values: Path | None, assign: tuple[str, ...], as_json: bool) -> None:
     """Make a project from a template.

@@ -80,7 +80,7 @@ def make(settings: Settings, names: Sequence[str], *, force: bool, report: Repor
 def _recipes(names: Sequence[str]) -> list[Recipe]:
     for name in names:
         if name not in RECIPES:
-            raise NotFound(f"There is no base {name!r}", remedy=f"Choose from: {', '.join(RECIPES)}")
+            raise NotFound(f'There is no base "{name}"', remedy=f"Choose from: {', '.join(RECIPES)}")
     return [RECIPES[name] for name in names or RECIPES]
 
 

@@ -32,7 +32,7 @@ def create_from_template(state: State, template_name: str, name: str, variables:
     from dockwright.sources.variables import check_variables
 
     if not name.strip() or len(name) > 255:
-        raise UsageError("A project's name has 1 to 255 characters", remedy="Give it a shorter name, but one")
+        raise UsageError("A project's name has 1 to 255 characters", remedy="Give it a name of that length")
     template = load_template(template_name, state.settings)
     variables = dict(variables)
     # The project's own description is the template's: one place to write it, whichever way it is given.

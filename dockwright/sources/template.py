@@ -64,9 +64,9 @@ def load_template(name: str, settings: Settings) -> Template:
     roots = _roots(settings)
     if name not in roots:
         near = difflib.get_close_matches(name, roots, 1)
-        hint = f' Did you mean "{near[0]}"?' if near else ""
+        hint = f'; did you mean "{near[0]}"?' if near else ""
         raise UnknownTemplate(
-            f"There is no template {name!r}.{hint}",
+            f'There is no template "{name}"{hint}',
             remedy=f"Use one of: {', '.join(sorted(roots))}; or add yours to {settings.template_dir}",
         )
     return read_template(roots[name])
