@@ -38,10 +38,15 @@ def last_writers(engine: Engine, image: str, paths: Collection[str], folder: Pat
 
 
 def _marks(path: str) -> list[str]:
-    """Names in a layer that say something of the path: itself, or a whiteout that removes it or a folder above it."""
+    """Names in a layer that say something of the path: itself, or what removes or replaces it or a folder above it.
+
+    A folder's name ends in "/". A whiteout removes one name; an opaque one all that was in its folder before.
+    """
     parts = path.split("/")
+    above = ["/".join(parts[:depth]) for depth in range(1, len(parts))]
     whiteouts = ["/".join([*parts[:depth], f".wh.{parts[depth]}"]) for depth in range(len(parts))]
-    return [path, *whiteouts]
+    opaque = [f"{folder}/.wh..wh..opq" for folder in above]
+    return [path, f"{path}/", *above, *whiteouts, *opaque]
 
 
 def _json(archive: tarfile.TarFile, name: str) -> Any:
@@ -54,4 +59,4 @@ def _names(archive: tarfile.TarFile, layer: str) -> set[str]:
     content = archive.extractfile(layer)
     assert content is not None, f"the saved image has no {layer}"
     with tarfile.open(fileobj=content, mode="r|*") as files:
-        return {member.name.removeprefix("./") for member in files}
+        return {member.name.removeprefix("./") + ("/" if member.isdir() else "") for member in files}

@@ -155,10 +155,11 @@ def _problem(client: httpx.Client, wanted: SmokeTest) -> str | None:
 
 
 def _body(answer: httpx.Response) -> str:
-    content = bytearray()
+    deadline, content = time.monotonic() + ANSWER_SECONDS, bytearray()
     for chunk in answer.iter_bytes():
         content += chunk
-        if len(content) > MAX_BODY_BYTES:
+        # An answer that goes on and on is judged by what came of it.
+        if len(content) > MAX_BODY_BYTES or time.monotonic() > deadline:
             break
     return content[:MAX_BODY_BYTES].decode(answer.encoding or "utf-8", "replace")
 

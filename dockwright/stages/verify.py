@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import tarfile
+import time
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 SHOWN_FILES = 5
 ANSWER_SECONDS = 5.0
+MAX_INFO_BYTES = 100_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,16 +182,24 @@ def _digests_in(engine: Engine, container: str, wanted: set[str]) -> dict[str, s
     """Digests of the wanted files as the container has them; one that is not there is not in the answer."""
     digests: dict[str, str] = {}
     for folder in _folders(wanted):
+        links: dict[str, str] = {}
         try:
             with engine.archive(container, folder) as stream, tarfile.open(fileobj=stream, mode="r|") as archive:
                 parent = PurePosixPath(folder).parent
                 for member in archive:
                     path = str(parent / member.name)
-                    if path in wanted:
+                    if path in wanted and member.islnk():
+                        links[path] = str(parent / member.linkname)
+                    elif path in wanted:
                         digests[path] = _digest_of(archive, member)
         except NotFound:
             continue
-    return digests
+        # A hard link has no content of its own in a tar stream: it names the file that came before it.
+        for path, first in links.items():
+            if first not in digests and first not in wanted:
+                digests |= _digests_in(engine, container, {first})
+            digests |= {path: digests[first]} if first in digests else {}
+    return {path: digest for path, digest in digests.items() if path in wanted}
 
 
 def _folders(wanted: set[str]) -> Iterator[str]:
@@ -223,13 +233,32 @@ def _digest_of(archive: tarfile.TarFile, member: tarfile.TarInfo) -> str:
 
 def _build_info_ok(address: str, built_revision: str | None) -> bool | None:
     """Whether `/build/info` agrees with the image's label; none where there is no such page or no commit to compare."""
-    import httpx
-
-    try:
-        answer = httpx.get(f"{address}/build/info", timeout=ANSWER_SECONDS)
-        commit = answer.json().get("git_commit") if answer.status_code == httpx.codes.OK else None
-    except (httpx.HTTPError, ValueError, AttributeError):
-        return None
+    commit = _told_commit(address)
     if not commit or commit == "unknown" or built_revision is None:
         return None
     return built_revision.startswith(commit.removesuffix("-dirty"))
+
+
+def _told_commit(address: str) -> str | None:
+    """The app may answer whatever it likes, and for as long as it likes."""
+    import json
+
+    import httpx
+
+    deadline, content = time.monotonic() + ANSWER_SECONDS, bytearray()
+    try:
+        # Without `trust_env`, which would send the call to the machine's own proxy.
+        with (
+            httpx.Client(trust_env=False, timeout=ANSWER_SECONDS) as client,
+            client.stream("GET", f"{address}/build/info") as answer,
+        ):
+            if answer.status_code != httpx.codes.OK:
+                return None
+            for chunk in answer.iter_bytes():
+                content += chunk
+                if len(content) > MAX_INFO_BYTES or time.monotonic() > deadline:
+                    return None
+        commit = json.loads(content)["git_commit"]
+    except (httpx.HTTPError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return commit if isinstance(commit, str) else None
