@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from commandline import COMMAND, Home, has_registry
 
-BASES = ("python", "node", "nginx", "busybox")
+BASES = ("debian", "python", "node", "nginx", "busybox")
 
 
 @pytest.fixture(scope="session")
