@@ -18,6 +18,7 @@ from dockwright.services.state import State
 
 MAX_SLUG = 40
 TRIES = 20
+KNOWN_SHOWN = 10
 
 
 def slug_of(name: str) -> str:
@@ -93,8 +94,10 @@ def find(state: State, name: str) -> dict[str, Any]:
     with state.session() as session:
         found = _named(session, state, name)
         if found is None:
-            names = session.scalars(select(Project.name).where(Project.client_id == state.client_id).limit(10)).all()
-            known = f"There are: {', '.join(names)}" if names else "Make one with: dockwright new chatbot NAME"
+            # Slugs, since two folders may share a name; the newest, which are the likely ones.
+            mine = select(Project.slug).where(Project.client_id == state.client_id)
+            slugs = session.scalars(mine.order_by(Project.id.desc()).limit(KNOWN_SHOWN)).all()
+            known = f"There are: {', '.join(slugs)}" if slugs else "Make one with: dockwright new chatbot NAME"
             raise NotFound(f'There is no project "{name}", and no folder of that name', remedy=known)
         return as_dict(found)
 
