@@ -136,6 +136,8 @@ class Home:
                 os.kill(haproxy.process_id(folder), signal.SIGKILL)
         if self.client is None:
             return
+        # What is removed is found by this name: one that other homes may have as well would take theirs along.
+        assert self.client.startswith("local-"), self.client
         for container in self.containers():
             self.engine.remove_container(container["Id"], volumes=True)
         for network in self.engine.networks(self.labels()):
