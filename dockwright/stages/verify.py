@@ -55,7 +55,9 @@ class Proof:
     def summary(self) -> str:
         matching = self.files_checked - len(self.files_differ)
         text = f"{matching} of {self.files_checked} files match"
-        if self.revision:
+        if not self.files_checked:
+            text = "there is no file to compare"
+        elif self.revision:
             text += f" commit {self.revision[:12]}"
             if self.built_revision == f"{self.revision}-dirty":
                 text += " with changes that were not committed"
