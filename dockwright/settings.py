@@ -52,7 +52,7 @@ def load(environ: Mapping[str, str] | None = None, env_file: Path = Path(".env.b
         workspace_dir=home / read("BUILD_WORKSPACE_DIR", "generated-bots", str),
         template_dir=home / read("BUILD_TEMPLATE_DIR", "build-templates", str),
         storage_path=home / read("BUILD_STORAGE_PATH", "artifacts", str),
-        database_url=read("DATABASE_URL", f"sqlite:///{home / 'dockwright.db'}", _sqlite_url),
+        database_url=read("DATABASE_URL", "sqlite:///dockwright.db", lambda text: _sqlite_url(text, home)),
         timeout_seconds=read("BUILD_TIMEOUT_SECONDS", "1800", _positive),
         disk_min_free=read("BUILD_DISK_MIN_FREE", "1GB", _size),
         network_name=read("DOCKER_NETWORK_NAME", "dockwright", str),
@@ -85,6 +85,8 @@ def _env_file(path: Path) -> dict[str, str]:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         return {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidSetting(f"{path} cannot be read: {error}", remedy="Correct it, or remove it") from error
     values = {}
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip() or line.lstrip().startswith("#"):
@@ -132,10 +134,11 @@ def _size(text: str) -> int:
     return int(number) * factor
 
 
-def _sqlite_url(text: str) -> str:
-    if not text.startswith("sqlite:///"):
+def _sqlite_url(text: str, home: Path) -> str:
+    file = text.removeprefix("sqlite:///")
+    if file in {text, ""}:
         raise ValueError("must be sqlite:///FILE")
-    return text
+    return f"sqlite:///{home / file}"
 
 
 def _existing_file(text: str) -> Path:

@@ -7,10 +7,14 @@ from __future__ import annotations
 
 import sqlite3
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dockwright.db.journal import Connection
 from dockwright.errors import DatabaseError
 from dockwright.settings import Settings
+
+if TYPE_CHECKING:
+    from sqlalchemy import URL
 
 HEAD = "0001"
 """The newest migration; a test holds it against Alembic's own answer."""
@@ -51,6 +55,13 @@ def revision(connection: sqlite3.Connection) -> str | None:
     return row[0] if row else None
 
 
+def engine_url(settings: Settings) -> URL:
+    """Put together from its parts: a folder's name may hold a question mark, which ends the path in a URL's text."""
+    from sqlalchemy import URL
+
+    return URL.create("sqlite", database=str(settings.database_file))
+
+
 def upgrade(settings: Settings) -> str:
     """Runs the migrations that are missing; returns the revision reached. One process at a time does it."""
     from alembic import command
@@ -63,7 +74,7 @@ def upgrade(settings: Settings) -> str:
     assert file is not None
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-    engine = create_engine(settings.database_url, connect_args={"timeout": 60})
+    engine = create_engine(engine_url(settings), connect_args={"timeout": 60})
     try:
         file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         with engine.connect() as connection:

@@ -19,6 +19,7 @@ def host_of(ref: str) -> str:
 
 def is_reachable(ref: str) -> bool:
     """Whether the image's registry answers at all; a refusal (401) is an answer too."""
+    import http.client
     import urllib.error
     import urllib.request
 
@@ -28,7 +29,7 @@ def is_reachable(ref: str) -> bool:
         urllib.request.urlopen(f"{scheme}://{host}/v2/", timeout=ANSWER_SECONDS).close()  # noqa: S310 - http or https
     except urllib.error.HTTPError:
         return True
-    except OSError:
+    except (OSError, http.client.HTTPException, ValueError):  # nobody there, no HTTP, or no name that a host can have
         return False
     return True
 

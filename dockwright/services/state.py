@@ -38,7 +38,7 @@ class State:
         from sqlalchemy.orm import sessionmaker
 
         _ = self.connection  # the schema first
-        engine = create_engine(self.settings.database_url, connect_args={"timeout": 30})
+        engine = create_engine(schema.engine_url(self.settings), connect_args={"timeout": 30})
         event.listen(engine, "connect", lambda connection, _: connection.execute("PRAGMA foreign_keys=ON"))
         return sessionmaker(engine, expire_on_commit=False)
 

@@ -11,13 +11,25 @@ from dockwright.db import journal, schema
 from dockwright.db.journal import Connection, Journal
 from dockwright.db.tables import Base
 from dockwright.domain.events import Event
+from dockwright.domain.source import FolderSource
 from dockwright.errors import DatabaseError, Interrupted
+from dockwright.services import projects
+from dockwright.services.state import State
 from dockwright.settings import Settings
 
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     return settings_module.load({"DOCKWRIGHT_HOME": str(tmp_path / "home")}, tmp_path / "none")
+
+
+def test_a_home_whose_name_means_something_in_a_url(tmp_path: Path) -> None:
+    home = tmp_path / "what?a=%41#home"
+    settings = settings_module.load({"DOCKWRIGHT_HOME": str(home)}, tmp_path / "none")
+    state = State(settings)
+    assert projects.create_from_source(state, FolderSource(path="/srv/app"), "folder:/srv/app", "app") == 1
+    assert journal.find_project(state.connection, state.client_id, "folder:/srv/app") is not None
+    assert [path.name for path in tmp_path.iterdir()] == [home.name]
 
 
 @pytest.fixture

@@ -44,3 +44,17 @@ def test_an_unknown_name_in_the_file_is_named_with_its_line(tmp_path: Path) -> N
     file.write_text("\nBUILD_TIMEOUT=5\n")
     with pytest.raises(InvalidSetting, match=r"line 2.*BUILD_TIMEOUT"):
         load({"DOCKWRIGHT_HOME": str(tmp_path)}, file)
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe", None])
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, content: bytes | None) -> None:
+    file = tmp_path / ".env.build"
+    file.mkdir() if content is None else file.write_bytes(content)
+    with pytest.raises(InvalidSetting, match=r"\.env\.build"):
+        load({"DOCKWRIGHT_HOME": str(tmp_path)}, file)
+
+
+def test_a_relative_database_lies_below_the_home_like_every_other_relative_path(tmp_path: Path) -> None:
+    for url, file in (("sqlite:///own.db", tmp_path / "own.db"), ("sqlite:////var/own.db", Path("/var/own.db"))):
+        settings = load({"DOCKWRIGHT_HOME": str(tmp_path), "DATABASE_URL": url}, tmp_path / "none")
+        assert settings.database_file == file
