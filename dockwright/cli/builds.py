@@ -7,7 +7,7 @@ import time
 
 import click
 
-from dockwright.cli.output import json_option, print_json, say, seconds, table
+from dockwright.cli.output import json_option, number, print_json, say, seconds, table
 from dockwright.cli.session import open_state
 
 
@@ -46,7 +46,7 @@ def builds(limit: int, as_json: bool) -> None:
 
 
 @click.command(short_help="Show what a build said.")
-@click.argument("build", type=int)
+@click.argument("build", type=number)
 @click.option("-f", "--follow", is_flag=True, help="Go on until the build has ended.")
 @click.option("--json", "as_json", is_flag=True, help="Print every event, a JSON document a line.")
 def logs(build: int, follow: bool, as_json: bool) -> None:

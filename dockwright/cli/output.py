@@ -12,6 +12,8 @@ import click
 
 from dockwright.errors import DockwrightError
 
+number = click.IntRange(1, 2**63 - 1)
+"""Of a build or a release."""
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on standard output.")
 
 

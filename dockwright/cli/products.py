@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from dockwright.cli.output import json_option, pairs, print_json, say, seconds, table
+from dockwright.cli.output import json_option, number, pairs, print_json, say, seconds, table
 from dockwright.cli.session import cancel_on_signal, open_state
 
 
@@ -143,7 +143,7 @@ def releases(product: str, as_json: bool) -> None:
 
 @click.command(short_help="Put an older release live again.")
 @click.argument("product")
-@click.option("--to", metavar="N", type=int, help="The release; the one before the present unless set.")
+@click.option("--to", metavar="N", type=number, help="The release; the one before the present unless set.")
 @json_option
 def rollback(product: str, to: int | None, as_json: bool) -> None:
     """Put an older release live again: its very image and environment, nothing is built.

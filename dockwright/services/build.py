@@ -52,7 +52,7 @@ def claim_build(state: State, argument: str, options: BuildOptions) -> BuildRequ
         client_id=state.client_id,
         project_id=project["id"],
         profile=profile,
-        ref=ref,
+        ref=None if ref is None else journal.storable(ref),
         # Secrets are named by their ids alone, and values of the environment may be secrets too.
         options={
             "args": dict(options.args),

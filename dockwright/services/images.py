@@ -8,9 +8,11 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from dockwright.db.journal import storable
 from dockwright.db.tables import DockerImage, Product, Project, Release
 from dockwright.docker.engine import Engine
 from dockwright.errors import Conflict, DockwrightError, NotFound
+from dockwright.services.names import number_of
 from dockwright.services.state import State
 
 
@@ -114,9 +116,10 @@ def remove_replaced(state: State, project_id: int, service: str, *, keep: str, l
 
 def _find(session: Session, state: State, name: str) -> DockerImage:
     rows = select(DockerImage).where(DockerImage.client_id == state.client_id)
-    if name.isdigit():
-        rows = rows.where(DockerImage.id == int(name))
+    if (number := number_of(name)) is not None:
+        rows = rows.where(DockerImage.id == number)
     else:
+        name = storable(name)
         base, _, tag = name.rpartition(":")
         rows = rows.where(DockerImage.name == (base or name), *([DockerImage.tag == tag] if base else []))
     found = session.scalars(rows.order_by(DockerImage.id.desc())).first()

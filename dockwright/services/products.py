@@ -12,12 +12,14 @@ from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
 from dockwright.db import tables
+from dockwright.db.journal import storable
 from dockwright.docker.engine import Engine
 from dockwright.domain.product import Instance, LiveState, Release
 from dockwright.errors import Conflict, DockwrightError, NotFound, VerificationFailed
 from dockwright.process import Cancel
 from dockwright.services import live, releases
 from dockwright.services.locks import ProductLock
+from dockwright.services.names import number_of
 from dockwright.services.state import State
 from dockwright.targets.cutover import CutOver, Deployed
 from dockwright.targets.docker import DockerTarget, all_instances
@@ -29,11 +31,17 @@ Say = Callable[[str], None]
 def find(state: State, name: str) -> tables.Product:
     """A product by its slug, its name or its id. Raises `NotFound`, naming those there are."""
     with state.session() as session:
-        matches = [tables.Product.slug == name.lower(), func.lower(tables.Product.name) == name.lower()]
-        if name.isdigit():
-            matches.append(tables.Product.id == int(name))
+        name = storable(name)
+        matches = [
+            tables.Product.name == name,
+            tables.Product.slug == name.lower(),
+            func.lower(tables.Product.name) == name.lower(),
+        ]
+        if (number := number_of(name)) is not None:
+            matches.append(tables.Product.id == number)
         mine = select(tables.Product).where(tables.Product.client_id == state.client_id)
-        found = session.scalars(mine.where(or_(*matches)).order_by(tables.Product.id)).first()
+        by_match = [match.desc() for match in matches]
+        found = session.scalars(mine.where(or_(*matches)).order_by(*by_match, tables.Product.id)).first()
         if found is None:
             slugs = session.scalars(
                 select(tables.Product.slug).where(tables.Product.client_id == state.client_id)
@@ -279,9 +287,10 @@ def _release_of_image(session: Session, state: State, name: str, number: int) ->
     rows = select(tables.DockerImage).where(
         tables.DockerImage.client_id == state.client_id, tables.DockerImage.build_status == "success"
     )
-    if name.isdigit():
-        rows = rows.where(tables.DockerImage.id == int(name))
+    if (image_id := number_of(name)) is not None:
+        rows = rows.where(tables.DockerImage.id == image_id)
     else:
+        name = storable(name)
         base, _, tag = name.rpartition(":") if ":" in name.rpartition("/")[2] else (name, "", "latest")
         rows = rows.where(tables.DockerImage.name == base, tables.DockerImage.tag == tag)
     image = session.scalar(rows)

@@ -11,9 +11,11 @@ from sqlalchemy import func, or_, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from dockwright.db.journal import storable
 from dockwright.db.tables import Project, Template
 from dockwright.domain.source import FolderSource, GitSource, TemplateSource, source_to_json
 from dockwright.errors import Conflict, NotFound, UsageError
+from dockwright.services.names import number_of
 from dockwright.services.state import State
 
 MAX_SLUG = 40
@@ -32,12 +34,12 @@ def create_from_template(state: State, template_name: str, name: str, variables:
     from dockwright.sources.template import load_template
     from dockwright.sources.variables import check_variables
 
-    if not name.strip() or len(name) > 255:
-        raise UsageError("A project's name has 1 to 255 characters", remedy="Give it a name of that length")
+    if not name.strip() or len(name) > 255 or storable(name) != name:
+        raise UsageError("A project's name has 1 to 255 characters of UTF-8", remedy="Give it another name")
     template = load_template(template_name, state.settings)
     variables = dict(variables)
     # The project's own description is the template's: one place to write it, whichever way it is given.
-    description = str(variables.pop("description", ""))
+    description = storable(str(variables.pop("description", "")))
     checked = check_variables(template, variables)
     source = TemplateSource(template=template.name, variables=checked)
     with state.session() as session:
@@ -108,11 +110,14 @@ def is_known(state: State, name: str) -> bool:
 
 
 def _named(session: Session, state: State, name: str) -> Project | None:
+    """What one project is called in full wins over what others are called in part or by number."""
+    name = storable(name)
     matches = [Project.name == name, Project.slug == name.lower(), func.lower(Project.name) == name.lower()]
-    if name.isdigit():
-        matches.append(Project.id == int(name))
+    if (number := number_of(name)) is not None:
+        matches.append(Project.id == number)
     mine = select(Project).where(Project.client_id == state.client_id)
-    return session.scalars(mine.where(or_(*matches)).order_by(Project.id)).first()
+    by_match = [match.desc() for match in matches]
+    return session.scalars(mine.where(or_(*matches)).order_by(*by_match, Project.id)).first()
 
 
 def as_dict(project: Project) -> dict[str, Any]:
