@@ -78,9 +78,9 @@ def _watcher(as_json: bool) -> Any:
         from dockwright.cli.live import Live
 
         return Live(stream)
-    from dockwright.cli.plain import Plain
+    from dockwright.cli.plain import PlainBuild
 
-    return Plain(stream)
+    return PlainBuild(stream)
 
 
 def _finish(document: dict[str, Any], as_json: bool) -> None:

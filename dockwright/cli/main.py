@@ -64,12 +64,15 @@ def app() -> None:
 def main() -> None:
     """Ends the process at once when the command has: taking the interpreter apart costs a tenth of a quick build."""
     try:
-        _run()
-        status = 0
-    except SystemExit as end:
-        status = end.code if isinstance(end.code, int) else 1
-    sys.stdout.flush()
-    sys.stderr.flush()
+        try:
+            _run()
+            status = 0
+        except SystemExit as end:
+            status = end.code if isinstance(end.code, int) else 1
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except BrokenPipeError:
+        status = 1  # as Click has it for one that it meets itself
     os._exit(status)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TextIO
 
 from dockwright.cli.output import brief, printable, seconds
@@ -20,6 +21,16 @@ class Plain:
 
     def close(self) -> None:
         """Nothing is held back."""
+
+
+class PlainBuild(Plain):
+    """Of a build that runs here: it goes on when whoever listened is gone (`| head`), and speaks to nobody then."""
+
+    def __call__(self, event: Event) -> None:
+        try:
+            super().__call__(event)
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
 
 
 def _line(event: Event) -> str | None:
