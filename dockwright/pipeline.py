@@ -201,11 +201,19 @@ def run(ctx: StageContext, live_state: Callable[[], LiveState], keep: Callable[[
         outcome.error = _as_dockwright_error(error)
         outcome.error.stage = outcome.error.stage or ctx.stage
     finally:
-        if ctx.workspace.exists():
-            from shutil import rmtree
-
-            rmtree(ctx.workspace)
+        _remove_workspace(ctx)
     return outcome
+
+
+def _remove_workspace(ctx: StageContext) -> None:
+    """What cannot be removed is told, and does not make a failure of a build that has succeeded."""
+    if ctx.workspace.exists():
+        from shutil import rmtree
+
+        try:
+            rmtree(ctx.workspace)
+        except OSError as error:
+            ctx.log(f"{ctx.workspace} could not be removed: {error}. Try later: dockwright cleanup")
 
 
 def _run_stages(ctx: StageContext, outcome: Outcome, live_state: Callable[[], LiveState]) -> None:
@@ -248,6 +256,8 @@ def _undo(ctx: StageContext) -> None:
             undo()
         except DockwrightError as error:
             ctx.log(f"Could not undo: {error.message}. {error.remedy}")
+        except OSError as error:
+            ctx.log(f"Could not undo: {error}")
 
 
 def _as_dockwright_error(error: BaseException) -> DockwrightError:

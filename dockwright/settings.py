@@ -45,6 +45,9 @@ def default_home(environ: Mapping[str, str]) -> Path:
 def load(environ: Mapping[str, str] | None = None, env_file: Path = Path(".env.build")) -> Settings:
     """Raises `InvalidSetting` naming the setting, and what it may be."""
     environ = os.environ if environ is None else environ
+    for name in environ:
+        if name.startswith("DOCKWRIGHT_") and name not in KNOWN:
+            raise InvalidSetting(f"There is no setting {name}", remedy="See docs/settings.md for their names")
     read = _Reader({**_env_file(env_file), **environ})
     home = default_home(read.values)
     return Settings(

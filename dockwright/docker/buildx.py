@@ -89,10 +89,10 @@ class Build:
         return digest
 
     def steps(self) -> tuple[Step, ...]:
-        """The Dockerfile's instructions that BuildKit came to, in the order in which it named them."""
+        """The Dockerfile's instructions that BuildKit came to, in the order in which it did."""
         return tuple(
             Step(name=vertex.name, cached=vertex.cached, seconds=round(vertex.seconds, 3))
-            for vertex in self.progress.vertices.values()
+            for vertex in self.progress.begun.values()
             if vertex.is_step and (vertex.cached or vertex.state == "done")
         )
 

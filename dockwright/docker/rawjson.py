@@ -89,6 +89,8 @@ class Progress:
 
     def __init__(self) -> None:
         self.vertices: dict[str, Vertex] = {}
+        self.begun: dict[str, Vertex] = {}
+        """Those that started or were found in the cache, in that order; BuildKit announces them in another."""
         self._partial: dict[tuple[str, int], tuple[codecs.IncrementalDecoder, str]] = {}
 
     def feed(self, document: dict[str, Any]) -> Iterator[Vertex | LogLine]:
@@ -117,6 +119,8 @@ class Progress:
             if started:
                 vertex.seconds += max(0.0, _seconds(completed) - _seconds(started))
         vertex.error = entry.get("error", "")
+        if vertex.cached or vertex.state != "waiting":
+            self.begun.setdefault(vertex.digest, vertex)
         if (vertex.state, vertex.cached) != before:
             yield vertex
 

@@ -46,6 +46,8 @@ class BuildRequest:
     args: Mapping[str, str] = field(default_factory=dict)
     secrets: tuple[str, ...] = ()
     """`id=…,src=…` as buildx takes it."""
+    build_date: str | None = None
+    """BUILD_DATE of an image that the source is only compared with; none for a build, which finds its own."""
     env: Mapping[str, str] = field(default_factory=dict)
     """Run-time environment for the release."""
     port: int | None = None

@@ -60,7 +60,7 @@ def _unknown(instruction: Instruction, path: str) -> DockerfileSyntax:
     near = _nearest(instruction.keyword, _KEYWORDS)
     guess = f" (did you mean {near}?)" if near else ""
     return DockerfileSyntax(
-        f"{path}, line {instruction.line}: unknown instruction: {instruction.text.split(maxsplit=1)[0]}{guess}",
+        f"{path}, line {instruction.line}: unknown instruction: {instruction.text.split(' ')[0]}{guess}",
         remedy=f"Write {near} there" if near else f"Use one of {', '.join(_KEYWORDS)}",
     )
 

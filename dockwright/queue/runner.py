@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from os import urandom
 from typing import TYPE_CHECKING, Any
 
 from dockwright import pipeline
@@ -46,7 +47,8 @@ def run_claimed(
             request=request,
             settings=state.settings,
             history=history,
-            workspace=state.settings.workspace_dir / f"build-{request.build_id}",
+            # With letters of its own: a build of that number may have been here before the database was made anew.
+            workspace=state.settings.workspace_dir / f"build-{request.build_id}-{urandom(3).hex()}",
             sink=log.sink,
             cancel=cancel,
         )
@@ -76,7 +78,6 @@ class _Books:
         from dockwright.services.locks import ProductLock
 
         self._state, self._request, self._history, self._cancel = state, request, history, cancel
-        self._is_kept = False
         self._live: LiveState | None = None
         self._attempt: Attempt | None = None
         self._started = 0.0
@@ -103,14 +104,12 @@ class _Books:
 
     def keep(self, outcome: Outcome) -> None:
         """All stages are done, and nothing of the old version is let go of yet."""
-        self._is_kept = True
         _save_images(self._state, self._request, self._history, outcome)
         if outcome.deployed is not None and outcome.release is not None:
             self._attempt_of(outcome.release).is_live(outcome.deployed)
 
     def close(self, outcome: Outcome) -> None:
-        if not self._is_kept:
-            _save_images(self._state, self._request, self._history, outcome)
+        _save_artifacts(self._state, self._request, outcome)
         if self._live is None or outcome.release is None:
             return
         if outcome.error is not None:
@@ -150,6 +149,10 @@ def _save_images(state: State, request: BuildRequest, history: History, outcome:
                 build_date=build_dates[image.service],
                 commit=outcome.tree.revision if outcome.tree else None,
             )
+
+
+def _save_artifacts(state: State, request: BuildRequest, outcome: Outcome) -> None:
+    """Of a build that failed too: its Dockerfile and its plan are what one wants to see then."""
     artifacts = _artifacts(outcome)
     if artifacts:
         journal.save_artifacts(state.connection, request.build_id, artifacts)
@@ -224,7 +227,7 @@ def _columns(outcome: Outcome, result: dict[str, Any]) -> dict[str, Any]:
     return {
         "result": json.dumps(result),
         "revision": outcome.tree.revision if outcome.tree else None,
-        "image_name": outcome.images[0].name if outcome.images else None,
+        "image_name": outcome.images[0].name if outcome.images and not error else None,
         "container_id": outcome.deployed.instances[0].container_id if outcome.deployed and not error else None,
         "deployment_url": result["deployment_url"],
         "error_code": error.code if error else None,

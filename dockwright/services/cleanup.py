@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import select
@@ -23,7 +24,7 @@ KEPT_RELEASES = 5
 def cleanup(
     state: State, *, keep: int = KEPT_RELEASES, older_than_days: float | None = None, dry_run: bool = False
 ) -> dict[str, Any]:
-    """What would be or was removed: {"builds", "images", "containers", "bytes", "removed": [names]}.
+    """What would be or was removed: {"images", "containers", "bytes", "removed": [names]}.
 
     An image stays while a container runs on it, while one of the newest `keep` releases of a product needs it, and as
     the newest of its project. Containers and networks of builds that have ended go; those of products stay.
@@ -35,7 +36,6 @@ def cleanup(
     others = [*_networks(engine, mine, active, dry_run), *_workspaces(state, active, dry_run)]
     images, freed = _images(state, engine, _unneeded_images(state, engine, mine, keep, older_than_days), dry_run)
     return {
-        "builds": 0,
         "images": len(images),
         "containers": len(containers),
         "bytes": freed,
@@ -73,10 +73,15 @@ def _networks(engine: Engine, mine: dict[str, str], active: set[str], dry_run: b
 
 
 def _workspaces(state: State, active: set[str], dry_run: bool) -> list[str]:
+    """Of builds that no longer run, and of a `verify` whose process was killed."""
     folder = state.settings.workspace_dir
     found = []
-    for path in sorted(folder.glob("build-*")) if folder.is_dir() else ():
-        if path.name.removeprefix("build-") not in active:
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        kind, _, number = path.name.partition("-")
+        is_left = (kind == "build" and number not in active) or (
+            kind == "verify" and not Path("/proc", number).exists()
+        )
+        if is_left:
             found.append(str(path))
             if not dry_run:
                 shutil.rmtree(path)

@@ -40,7 +40,7 @@ def verify(state: State, argument: str, cancel: Cancel) -> dict[str, Any]:
         raise Conflict(
             f'Nothing of "{product.slug}" is running', remedy=f"Start it with: dockwright start {product.slug}"
         )
-    ctx = _context(state, project, build, cancel)
+    ctx = _context(state, project, build, release.digest, cancel)
     try:
         proofs = _proofs(ctx, found, release.digest, build)
     finally:
@@ -101,12 +101,17 @@ def _product_and_project(state: State, argument: str) -> tuple[tables.Product, t
         return product, project
 
 
-def _context(state: State, project: tables.Project, build: tables.Build | None, cancel: Cancel) -> StageContext:
+def _context(
+    state: State, project: tables.Project, build: tables.Build | None, digest: str, cancel: Cancel
+) -> StageContext:
     source = source_from_json(project.source)
     if isinstance(source, GitSource) and build is not None:
         # What runs was built from this commit; the ref may have moved since, and then the answer says so.
         source = GitSource(url=source.url, ref=build.ref, subdir=source.subdir)
     profile: Profile = "prod"
+    with state.session() as session:
+        image = select(tables.DockerImage.build_date).where(tables.DockerImage.digest == digest)
+        build_date = session.scalar(image.limit(1))
     options = build.options if build else {}
     request = BuildRequest(
         build_id=build.id if build else 0,
@@ -117,6 +122,7 @@ def _context(state: State, project: tables.Project, build: tables.Build | None, 
         description=project.description,
         source=source,
         profile=profile,
+        build_date=build_date,
         dockerfile=project.build.get("dockerfile"),
         target=project.build.get("target"),
         args={**project.build.get("args", {}), **options.get("args", {})},

@@ -31,9 +31,7 @@ def detect(text: str) -> FolderSource | GitSource:
             f"There is no folder {text}", remedy="Give the folder that holds the Dockerfile, or a Git URL"
         )
     if not path.is_dir():
-        raise NoDockerfile(
-            f"{text} is a file", remedy="Give the folder that holds it; name another Dockerfile in the project"
-        )
+        raise NoDockerfile(f"{text} is a file", remedy="Give the folder that holds it")
     return FolderSource(path=str(path.resolve()))
 
 

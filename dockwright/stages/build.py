@@ -53,6 +53,8 @@ def _build(ctx: StageContext, engine: Engine, plan: ServicePlan) -> Image:
             f"{', '.join(changed[:3])} changed while it was being built, so the image may hold either version",
             remedy="Build again; what an app writes while it runs belongs into .dockerignore",
         )
+    # An image that fails its tests, or whose deployment fails, is no image of the project's.
+    ctx.on_failure.append(lambda: engine.remove_image(plan.tags[0]))
     return _image(engine, plan, digest, seconds=time.monotonic() - started, steps=build.steps())
 
 

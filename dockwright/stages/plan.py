@@ -213,7 +213,7 @@ class Planner:
         else:
             # A date and a value that stay while the source stays spoil neither the cache nor the reuse.
             committed = _rfc3339(facts.committed_at) if facts.committed_at and not facts.is_dirty else None
-            build_date = committed or self.staging.first_seen(facts.content, _rfc3339(now))
+            build_date = committed or self.request.build_date or self.staging.first_seen(facts.content, _rfc3339(now))
             cache_bust = facts.content[:COMMIT_LENGTH]
         own = {"BUILD_DATE": build_date, "CACHE_BUST": cache_bust}
         if self.tree.revision:
