@@ -77,7 +77,7 @@ def _workspaces(state: State, active: set[str], dry_run: bool) -> list[str]:
     folder = state.settings.workspace_dir
     found = []
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-        kind, _, number = path.name.partition("-")
+        kind, number, *_ = [*path.name.split("-"), ""]
         is_left = (kind == "build" and number not in active) or (
             kind == "verify" and not Path("/proc", number).exists()
         )

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from dockwright.errors import DockerfileSyntax
@@ -122,6 +122,7 @@ def test_a_dockerfile_without_from_is_refused(text: str) -> None:
         parse(text)
 
 
+@example("\x1f", "FROM a\n")
 @given(st.text(max_size=60), st.sampled_from(["FROM a\n", "FROM a\nRUN ", "FROM a\nCOPY ", "", "FROM a\nENV "]))
 def test_any_text_is_read_or_refused(text: str, start: str) -> None:
     try:
