@@ -138,28 +138,26 @@ def end_lost_builds(connection: Connection) -> list[int]:
     """Builds whose worker has died without a word are `failed`; returns their ids."""
     marks = ", ".join("?" * len(ACTIVE))
     now = timestamp(time.time())
-    rows = connection.execute(
-        f"SELECT id FROM builds WHERE status IN ({marks}) AND lease_until < ?",
-        (*ACTIVE, now),
-    ).fetchall()
-    lost = []
-    for (build_id,) in rows:
-        cursor = connection.execute(
+    lost = f"status IN ({marks}) AND lease_until < ?"
+    rows = connection.execute(f"SELECT id FROM builds WHERE {lost}", (*ACTIVE, now)).fetchall()
+    if not rows:
+        return []
+    with transaction(connection):
+        # Asked again, now that nobody else writes: the worker may have come back.
+        rows = connection.execute(f"SELECT id FROM builds WHERE {lost}", (*ACTIVE, now)).fetchall()
+        connection.execute(
             "UPDATE builds SET status = 'failed', error_code = 'worker_lost', completed_at = ?, worker = NULL,"
-            f" error_message = 'The process that ran the build ended' WHERE id = ? AND status IN ({marks})"
-            " AND lease_until < ?",
-            (now, build_id, *ACTIVE, now),
+            f" error_message = 'The process that ran the build ended' WHERE {lost}",
+            (now, *ACTIVE, now),
         )
-        if cursor.rowcount:
-            lost.append(build_id)
-    return lost
+    return [build_id for (build_id,) in rows]
 
 
 def images_of(connection: Connection, project_id: int, service: str, limit: int = 20) -> tuple[BuiltImage, ...]:
     """The newest good images of a project's service, newest first."""
     rows = connection.execute(
         "SELECT manifest_digest, digest, name || ':' || tag, profile, build_date FROM docker_images"
-        " WHERE project_id = ? AND service = ? AND build_status = 'success' ORDER BY id DESC LIMIT ?",
+        " WHERE project_id = ? AND service = ? AND build_status = 'success' ORDER BY built_at DESC, id DESC LIMIT ?",
         (project_id, service, limit),
     )
     return tuple(

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from dockwright.db.tables import Build, DockerImage, Product, Release
+from dockwright.db.tables import Build, DockerImage, Product, Project, Release
 from dockwright.docker.engine import Engine
 from dockwright.domain.transitions import FINISHED
 from dockwright.errors import DockwrightError
@@ -113,11 +113,15 @@ def _unneeded_images(
     needed = {container["ImageID"] for container in engine.containers()}
     with state.session() as session:
         needed |= _pinned(session, keep) | _newest(session)
+        busy = set(session.scalars(select(Project.slug).join(Build).where(Build.status.not_in(FINISHED))))
     oldest = None if older_than_days is None else time.time() - older_than_days * 86400
     return [
         image
         for image in engine.images(mine)
-        if image["Id"] not in needed and (oldest is None or image["Created"] < oldest)
+        if image["Id"] not in needed
+        and (oldest is None or image["Created"] < oldest)
+        # What a running build has made or found is in no row and no container yet.
+        and image["Labels"].get(f"{LABEL}project") not in busy
     ]
 
 
@@ -135,7 +139,7 @@ def _pinned(session: Session, keep: int) -> set[str]:
 
 def _newest(session: Session) -> set[str]:
     newest: dict[tuple[int, str, str], str] = {}
-    for row in session.scalars(select(DockerImage).order_by(DockerImage.id)):
+    for row in session.scalars(select(DockerImage).order_by(DockerImage.built_at, DockerImage.id)):
         newest[(row.project_id, row.service, row.profile)] = row.digest or ""
     return set(newest.values())
 
