@@ -120,7 +120,7 @@ def test_killed_build_is_found_lost_when_its_lease_is_over(home: Home, folder: F
     assert (row(home)["error_code"], row(home)["completed_at"] is not None) == ("worker_lost", True)
     assert "it begins" in home.run("logs", "1", "-f").stdout, "what it said is kept, and following it ends"
     removed = home.run("cleanup", "--json").json["removed"]
-    assert str(home.path / "generated-bots" / "build-1") in removed
+    assert [name for name in removed if name.startswith(str(home.path / "generated-bots" / "build-1"))]
     home.assert_nothing_left()
 
 
