@@ -13,11 +13,20 @@ from dockwright.cli.session import cancel_on_signal, open_state
 from dockwright.domain.build import STAGE_NAMES, Profile, StageName
 
 
+def _once(ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> str | None:
+    """Of an option that other tools take several times: the first would be lost without a word."""
+    if len(values) > 1:
+        raise click.BadParameter("is given more than once, and an image gets one tag", param=parameter)
+    return values[0] if values else None
+
+
 @click.command()
 @click.argument("source", metavar="[PATH|PROJECT]", default=".")
 @click.option("--profile", type=click.Choice(["dev", "prod"]), help="dev: no cache, fresh bases. prod: every cache.")
 @click.option("--service", metavar="S", help="One service of several.")
-@click.option("--tag", metavar="T", help="Tag of the image; b and the build's number unless set.")
+@click.option(
+    "--tag", metavar="T", multiple=True, callback=_once, help="Tag of the image; b and the build's number unless set."
+)
 @click.option("--build-arg", metavar="K=V", multiple=True, help="A build argument.")
 @click.option("--secret", metavar="id=…,src=…", multiple=True, help="A build secret.")
 @click.option("--env", metavar="K=V", multiple=True, help="Environment of the running app.")

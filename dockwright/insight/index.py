@@ -10,7 +10,7 @@ import hashlib
 import os
 import stat
 from array import array
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
@@ -42,8 +42,12 @@ class Index:
 EMPTY = Index({})
 
 
-def update(root: Path | str, walk: Walk, previous: Index | None = None) -> Index:
+def update(
+    root: Path | str, walk: Walk, previous: Index | None = None, check: Callable[[], None] = lambda: None
+) -> Index:
     """Digests of all that the walk found; reads only what is not known from `previous`.
+
+    `check` is called now and then while files are read, and ends it by raising: reading gigabytes takes its time.
 
     Raises `SourceChanged` for a file that vanishes or changes while it is read, `UsageError` for one that may not be.
     """
@@ -60,7 +64,7 @@ def update(root: Path | str, walk: Walk, previous: Index | None = None) -> Index
             if path in old_links:
                 links[path] = old_links[path]
             continue
-        digest, target = _digest(base + path, entry)
+        digest, target = _digest(base + path, entry, check)
         files[path] = (size, mtime, ctime, inode, mode, digest)
         if target is not None:
             links[path] = target
@@ -82,7 +86,7 @@ def digest_text(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
 
 
-def _digest(path: str, entry: Entry) -> tuple[str, str | None]:
+def _digest(path: str, entry: Entry, check: Callable[[], None]) -> tuple[str, str | None]:
     """The digest, and the target of a link."""
     mode = entry[1]
     try:
@@ -93,7 +97,7 @@ def _digest(path: str, entry: Entry) -> tuple[str, str | None]:
             return "", None
         if stat.S_ISSOCK(os.lstat(path).st_mode):
             return digest_text(""), None
-        return _digest_file(path, entry), None
+        return _digest_file(path, entry, check), None
     except FileNotFoundError as error:
         raise _changed(entry[0], "vanished") from error
     except PermissionError as error:
@@ -103,11 +107,12 @@ def _digest(path: str, entry: Entry) -> tuple[str, str | None]:
         ) from error
 
 
-def _digest_file(path: str, entry: Entry) -> str:
+def _digest_file(path: str, entry: Entry, check: Callable[[], None]) -> str:
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         sha, read = hashlib.sha256(), 0
         while chunk := os.read(descriptor, _CHUNK):
+            check()
             sha.update(chunk)
             read += len(chunk)
         facts = os.fstat(descriptor)

@@ -124,7 +124,7 @@ class Planner:
         from dockwright.insight import index
 
         previous = index.load(self.staging.index_file)
-        current = index.update(self.tree.root, self.walk, previous)
+        current = index.update(self.tree.root, self.walk, previous, self.ctx.cancel.check)
         if previous is not None and index.suspicious(previous, current):
             self.staging.renew_name()
         index.save(current, self.staging.index_file)

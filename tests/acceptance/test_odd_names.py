@@ -44,3 +44,8 @@ def test_the_full_name_wins_over_another_s_slug_and_number(home: Home) -> None:
     assert slugs == {"Süd Bot": "sud-bot", "sud-bot": "sud-bot-2", "1": "1"}
     for name, slug in slugs.items():
         assert home.build(name, "--until", "plan")["project"] == slug
+
+
+def test_a_tag_given_twice_is_refused(home: Home) -> None:
+    error = home.fail("build", ".", "--tag", "v1", "--tag", "v2", code=2)
+    assert error["code"] == "wrong_usage" and "--tag" in error["message"]
