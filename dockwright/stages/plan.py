@@ -146,7 +146,7 @@ class Planner:
 
             committed_at, is_dirty = git.describe(self.tree.root, self.ctx.cancel)
         return _Facts(
-            content=_digest([(path, facts[4], facts[5]) for path, facts in self.index.files.items()]),
+            content=_digest("\n".join(f"{path}\0{facts[4]}\0{facts[5]}" for path, facts in self.index.files.items())),
             declared=sorted(dockerfile.declared_args(self.parsed)),
             refs=list(inputs.image_refs(self.parsed, target=self.request.target, args=self.request.args)),
             committed_at=committed_at,

@@ -69,7 +69,11 @@ class Edge:
             before = self.live(product)
             if running:
                 self._end(folder)
-            self._launch(folder, text)
+            try:
+                self._launch(folder, text)
+            except EdgeError:
+                self._check_port(product, taken_ports)  # somebody may have taken it since we looked
+                raise
             self._point(folder, [_place(instance) for instance in instances] or before)
             return True
 
