@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 from dockwright import process
+from dockwright.docker.engine import Engine
 from dockwright.errors import BaseImageMissing, RegistryUnreachable
 from dockwright.process import Cancel
 
 ANSWER_SECONDS = 5.0
-DEFAULT_HOST = "registry-1.docker.io"
+DEFAULT_REGISTRY = "docker.io"
+"""What a name without a registry means; where that is, the engine knows."""
 
 
 def host_of(ref: str) -> str:
-    """Where an image's name leads: `python:3.11` to Docker Hub's registry, `localhost:5000/x` to `localhost:5000`."""
+    """The registry in an image's name: `docker.io` of `python:3.11`, `localhost:5000` of `localhost:5000/x`."""
     first, slash, _ = ref.partition("/")
     is_host = bool(slash) and ("." in first or ":" in first or first == "localhost")
-    return DEFAULT_HOST if not is_host or first in {"docker.io", "index.docker.io"} else first
+    return first if is_host else DEFAULT_REGISTRY
 
 
 def is_reachable(ref: str) -> bool:
     """Whether the image's registry answers at all; a refusal (401) is an answer too."""
     import http.client
     import urllib.error
+    import urllib.parse
     import urllib.request
 
     host = host_of(ref)
+    if host == DEFAULT_REGISTRY:
+        host = urllib.parse.urlsplit(Engine().info()["IndexServerAddress"]).netloc
     scheme = "http" if host.split(":")[0] in {"localhost", "127.0.0.1"} else "https"
     try:
         urllib.request.urlopen(f"{scheme}://{host}/v2/", timeout=ANSWER_SECONDS).close()  # noqa: S310 - http or https
