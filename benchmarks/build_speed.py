@@ -11,10 +11,12 @@ that neither profits from what the other has sent, and BuildKit's cache is warm 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import random
 import secrets
 import shutil
+import sqlite3
 import statistics
 import subprocess
 import sys
@@ -30,6 +32,8 @@ WORKDIR /app
 RUN echo dependencies > /dependencies
 COPY . .
 """
+DOCKER = shutil.which("docker") or "docker"
+LABEL = f"benchmark={secrets.token_hex(6)}"
 DOCKWRIGHT = Path(sys.executable).parent / "dockwright"
 
 
@@ -69,11 +73,20 @@ def tools(root: Path, context: Path) -> tuple[Tool, Tool]:
     shutil.copytree(context, ours)
     shutil.copytree(context, theirs)
     dockwright = [str(DOCKWRIGHT), "build", "--until", "build"]
-    docker = [shutil.which("docker") or "docker", "buildx", "build", "--tag", f"benchmark-{context.name}"]
+    docker = [DOCKER, "buildx", "build", "--label", LABEL, "--tag", f"benchmark-{context.name}"]
     return (
         Tool("dockwright", ours, dockwright, {"DOCKWRIGHT_HOME": str(home)}),
         Tool("docker buildx", theirs, docker, {}),
     )
+
+
+def remove_images(home: Path) -> None:
+    """All that both have left on the engine: some gigabytes."""
+    with contextlib.closing(sqlite3.connect(home / "dockwright.db")) as database:
+        (client,) = database.execute("SELECT slug FROM clients").fetchone()
+    for label in (LABEL, f"dev.dockwright.client={client}"):
+        command = [DOCKER, "image", "prune", "--all", "--force", "--filter", f"label={label}"]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
 
 def compare(title: str, pair: tuple[Tool, Tool], runs: int, prepare: Callable[[Tool], None], *options: str) -> None:
@@ -114,6 +127,7 @@ def main() -> None:
             compare(f"{name}, nothing changed", pair, runs, lambda _: None)
             compare(f"{name}, one file changed", pair, runs, Tool.change)
             compare(f"{name}, no cache", pair, runs, lambda _: None, "--no-cache")
+        remove_images(root / "home")
 
 
 if __name__ == "__main__":
