@@ -8,6 +8,7 @@ cd "$(dirname "$0")/.."
 . scripts/packages.sh
 . scripts/python.sh
 . scripts/engine.sh
+. scripts/servers.sh
 
 install_tools git haproxy
 if can_install; then install_tools mmdebstrap; fi
@@ -15,7 +16,7 @@ setup_engine
 setup_python requirements.lock
 if [ "${1-}" = --dev ]; then
     setup_python requirements-dev.lock
-    install_tools docker-registry
+    setup_test_servers
 fi
 .venv/bin/dockwright base --if-needed >/dev/null
 .venv/bin/dockwright doctor --quiet

@@ -8,7 +8,6 @@ import json
 import os
 import secrets
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -161,12 +160,3 @@ def get(url: str, path: str = "/") -> tuple[int, str]:
         connection.request("GET", path)
         answer = connection.getresponse()
         return answer.status, answer.read().decode()
-
-
-def free_port() -> int:
-    """Outside of the ports that Dockwright takes by itself, and of those of outgoing connections."""
-    while True:
-        port = 30000 + secrets.randbelow(2700)
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port

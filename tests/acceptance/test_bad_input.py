@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commandline import Home, free_port, get
+from commandline import Home, get
 from pages import DOCKERFILE, PAGES
+from servers import free_port
 
 Folder = Callable[..., Path]
 NOWHERE = "127.0.0.1:9"

@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 import yaml
-from commandline import Home, free_port
+from commandline import Home
+from servers import free_port
 
 SESSION = "0123456789abcdef"
 HOSTILE = "a\"'`$HOME ${HOME} $(id) {{ 7*7 }} {% if %} {# #} \\ \\n \n \0 \u202e \u2028 \"\"\" ''' </script> #"

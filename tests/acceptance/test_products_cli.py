@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commandline import COMMAND, Home, free_port, get
+from commandline import COMMAND, Home, get
 from pages import DOCKERFILE, PAGES
+from servers import free_port
 
 Folder = Callable[..., Path]
 

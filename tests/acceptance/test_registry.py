@@ -2,58 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
-import socket
 import subprocess
-import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from commandline import Home, free_port
-
-CONFIGURATION = """\
-version: 0.1
-storage: {{filesystem: {{rootdirectory: {folder}}}}}
-http: {{addr: "{address}"}}
-"""
-
-
-@dataclass
-class Registry:
-    address: str
-    process: subprocess.Popen[bytes]
-
-    def stop(self) -> None:
-        self.process.terminate()
-        self.process.wait(timeout=10)
-
-
-@pytest.fixture
-def registry(tmp_path: Path) -> Iterator[Registry]:
-    address = f"127.0.0.1:{free_port()}"
-    file = tmp_path / "registry.yml"
-    file.write_text(CONFIGURATION.format(folder=tmp_path / "registry", address=address))
-    program = shutil.which("docker-registry")
-    assert program is not None, "docker-registry is not installed: scripts/setup.sh --dev does it"
-    process = subprocess.Popen([program, "serve", str(file)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    running = Registry(address, process)
-    try:
-        _wait_for(address)
-        yield running
-    finally:
-        running.stop()
-
-
-def _wait_for(address: str) -> None:
-    host, _, port = address.partition(":")
-    for _ in range(100):
-        with socket.socket() as probe:
-            if probe.connect_ex((host, int(port))) == 0:
-                return
-        time.sleep(0.05)
-    raise AssertionError(f"the registry does not listen at {address}")
+from commandline import Home
+from servers import Registry
 
 
 @pytest.fixture

@@ -1,0 +1,30 @@
+# The servers that the tests start for themselves: only their programs are wanted here, no service of the machine's.
+
+# package → the program that shows that it is there. Debian keeps PostgreSQL's off the path.
+declare -A server_programs=(
+    [postgresql]='/usr/lib/postgresql/*/bin/initdb'
+    [redis-server]=/usr/bin/redis-server
+    [docker-registry]=/usr/bin/docker-registry
+)
+
+setup_test_servers() {
+    local missing=() package
+    for package in "${!server_programs[@]}"; do
+        if ! compgen -G "${server_programs[$package]}" >/dev/null; then missing+=("$package"); fi
+    done
+    if [ ${#missing[@]} = 0 ]; then return; fi
+    can_install || fail "the tests need ${missing[*]}" "Install it, or run this as root on Debian"
+    make_no_cluster
+    if has_systemd; then systemctl mask --quiet "${missing[@]}" 2>/dev/null; fi
+    install_packages "${missing[@]}"
+    if has_systemd; then
+        systemctl unmask --quiet "${missing[@]}"
+        systemctl disable --quiet "${missing[@]}"
+    fi
+}
+
+# Debian would make a database cluster and start it.
+make_no_cluster() {
+    mkdir -p /etc/postgresql-common/createcluster.d
+    echo 'create_main_cluster = false' >/etc/postgresql-common/createcluster.d/dockwright.conf
+}
