@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 
 from dockwright.docker import wire
 from dockwright.errors import NotFound, UsageError
+from dockwright.process import Cancel
 
 Document = dict[str, Any]
 """A JSON object as the engine gives it."""
@@ -57,10 +58,17 @@ class Engine:
         query: Mapping[str, Any] | None = None,
         body: Any = None,
         *,
+        headers: Mapping[str, str] | None = None,
         timeout: float | None = 60.0,
+        cancel: Cancel | None = None,
     ) -> Iterator[BinaryIO]:
-        """The answer's body as a stream, for archives and logs. `timeout` in seconds a read, none for ever."""
-        with wire.exchange(self.host, method, path, query=query, body=body, timeout=timeout) as answer:
+        """The answer's body as a stream, for archives and logs. `timeout` in seconds a read, none for ever.
+
+        On a cancel the engine ends what it does for this call; raises as `Cancel.check` does.
+        """
+        with wire.exchange(
+            self.host, method, path, query=query, body=body, headers=headers, timeout=timeout, cancel=cancel
+        ) as answer:
             yield answer.stream
 
     # --- the engine ----------------------------------------------------------------------------------------------

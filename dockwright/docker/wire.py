@@ -10,11 +10,13 @@ from __future__ import annotations
 import errno
 import json
 import socket
+import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, BinaryIO
 
 from dockwright.errors import Conflict, EngineError, EngineUnreachable, NotFound, UsageError
+from dockwright.process import CANCEL_SECONDS, Cancel
 
 DEFAULT_HOST = "unix:///var/run/docker.sock"
 CONNECT_SECONDS = 5.0
@@ -87,17 +89,20 @@ def exchange(
     *,
     query: Mapping[str, Any] | None = None,
     body: Any = None,
+    headers: Mapping[str, str] | None = None,
     timeout: float | None = 60.0,
+    cancel: Cancel | None = None,
 ) -> Iterator[Answer]:
     """Sends one request and gives the answer while its connection is open.
 
     `path` is already quoted; `body` is sent as JSON unless none; `timeout` in seconds for each read, none for ever.
-    Raises `EngineUnreachable`, and for a status of 400 and above `NotFound`, `Conflict` or `EngineError`.
+    Raises `EngineUnreachable`, and for a status of 400 and above `NotFound`, `Conflict` or `EngineError`. On a cancel
+    the connection ends, and with it what the engine does for it; raises as `Cancel.check` does.
     """
     connection = connect(host, timeout)
     try:
-        with connection, connection.makefile("rb") as stream:
-            connection.sendall(_request(method, path, query, body))
+        with connection, _ended_by(cancel, connection), connection.makefile("rb") as stream:
+            connection.sendall(_request(method, path, query, body, headers))
             status, headers = _head(stream)
             if status >= 400 or 300 <= status < 304:
                 raise _refusal(status, stream.read())
@@ -114,12 +119,43 @@ def exchange(
         ) from error
 
 
-def _request(method: str, path: str, query: Mapping[str, Any] | None, body: Any) -> bytes:
+@contextmanager
+def _ended_by(cancel: Cancel | None, connection: socket.socket) -> Iterator[None]:
+    """A read may wait for the engine for as long as it likes: on a cancel the connection is shut down under it."""
+    if cancel is None:
+        yield
+        return
+    is_over = threading.Event()
+    watcher = threading.Thread(target=_watch, args=(cancel, connection, is_over), name="engine-call", daemon=True)
+    watcher.start()
+    try:
+        yield
+    except (OSError, EOFError):
+        cancel.check()  # then it was this that ended the connection
+        raise
+    finally:
+        is_over.set()
+        watcher.join()
+    cancel.check()
+
+
+def _watch(cancel: Cancel, connection: socket.socket, is_over: threading.Event) -> None:
+    while not is_over.wait(CANCEL_SECONDS):
+        if cancel.is_set:
+            with suppress(OSError):  # the engine has closed it
+                connection.shutdown(socket.SHUT_RDWR)
+            return
+
+
+def _request(
+    method: str, path: str, query: Mapping[str, Any] | None, body: Any, headers: Mapping[str, str] | None
+) -> bytes:
     target = f"{path}?{_encoded(query)}" if query else path
     content = b"" if body is None else json.dumps(body).encode()
     lines = [f"{method} {target} HTTP/1.0", "Host: docker", f"Content-Length: {len(content)}"]
     if content:
         lines.append("Content-Type: application/json")
+    lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
     return "\r\n".join([*lines, "", ""]).encode("ascii") + content
 
 
