@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InputFile:
-    """A file of the context that a step takes in."""
+class InputFile(NamedTuple):
+    """A file of the context that a step takes in. A tuple: a large context has tens of thousands of them."""
 
     path: str
     """As the context has it, with "/" between its parts."""
@@ -70,6 +69,23 @@ class InputManifest:
     """SHA-256 in hexadecimal of what decides the image, in canonical JSON: equal inputs, equal digest."""
 
 
+Sent: TypeAlias = Literal["nothing", "partly", "all"]
+"""How much of a context the builder has got."""
+
+
+class Sending(Protocol):
+    """Keeps the word of what the builder was last sent, which the next build goes by (`stages.sending`)."""
+
+    def begin(self) -> None:
+        """Before the builder starts."""
+
+    def note(self) -> None:
+        """Beside the build."""
+
+    def end(self, sent: Sent) -> None:
+        """After `note`, whatever became of the build."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServicePlan:
     """How one image will be built, and from what."""
@@ -100,6 +116,10 @@ class ServicePlan:
     build_date: str = ""
     """What BUILD_DATE is for this build, whether the Dockerfile asks for it or not."""
     dockerfile_text: str = ""
+    manifest_json: Callable[[], str]
+    """The manifest as it is kept with the build, reckoned when it is first asked for."""
+    sending: Callable[[], Sending]
+    """Asked for once, when it is certain that the context will be sent."""
     copies: Callable[[], Any]
     """Where each file of the source lands in the image (`insight.copies.Copies`), reckoned when it is asked for."""
     changed_since: Callable[[], list[str]]

@@ -78,8 +78,21 @@ def _deciding(step: InputStep) -> dict[str, Any]:
         "args": dict(step.args),
         "base": step.base,
         "depends_on": step.depends_on,
-        "files": [(file.path, file.mode, file.digest) for file in step.files],
+        "files": _files_digest(step.files),
     }
+
+
+def _files_digest(files: tuple[InputFile, ...]) -> str | None:
+    """One digest for all of them: JSON of 20,000 files takes three times as long. None of the parts can hold a zero."""
+    if not files:
+        return None
+    text = "\0".join(f"{path}\0{mode}\0{digest}" for path, mode, digest in files)
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def as_json(manifest: InputManifest) -> str:
+    """As it is kept with the build; `dataclasses.asdict` takes a quarter of a second for 20,000 files."""
+    return json.dumps(manifest, default=lambda part: {name: getattr(part, name) for name in part.__slots__})
 
 
 def remote_sources(manifest: InputManifest) -> tuple[str, ...]:
@@ -197,7 +210,7 @@ class _Writer:
             if mount.takes_context:
                 paths.update(self._taken(mount.source, instruction))
         known = self.context.index.files
-        return tuple(InputFile(path=path, mode=known[path][4], digest=known[path][5]) for path in sorted(paths) if path)
+        return tuple([InputFile(path, *known[path][4:]) for path in sorted(paths) if path])
 
     def _taken(self, source: str, instruction: Instruction) -> Iterator[str]:
         if instruction.keyword == "COPY" and instruction.flag("parents") in ("", "true"):

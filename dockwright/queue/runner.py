@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any
 from dockwright import pipeline
 from dockwright.db import journal
 from dockwright.db.journal import Journal
+from dockwright.db.queue import end_lost_builds
 from dockwright.domain.build import STAGE_NAMES, BuildRequest, History, StageResult
 from dockwright.domain.events import Event
-from dockwright.domain.plan import InputFile
-from dockwright.domain.product import LiveState
 from dockwright.domain.transitions import Status
 from dockwright.errors import DockwrightError, Interrupted
 from dockwright.pipeline import Outcome
@@ -23,7 +22,8 @@ from dockwright.services.state import State
 from dockwright.stages.context import StageContext
 
 if TYPE_CHECKING:
-    from dockwright.domain.product import Release
+    from dockwright.domain.image import Image
+    from dockwright.domain.product import LiveState, Release
     from dockwright.services.releases import Attempt
 
 SERVICE = "app"
@@ -31,7 +31,11 @@ SERVICE = "app"
 
 
 def run_claimed(
-    state: State, request: BuildRequest, cancel: Cancel, watch: Callable[[Event], None] | None = None
+    state: State,
+    request: BuildRequest,
+    cancel: Cancel,
+    watch: Callable[[Event], None] | None = None,
+    written: Callable[[int], None] | None = None,
 ) -> dict[str, Any]:
     """Takes the build through the pipeline and returns the document that `build --json` ends with.
 
@@ -39,10 +43,12 @@ def run_claimed(
     `internal_error` and raised again.
     """
     started = time.time()
-    journal.end_lost_builds(state.connection)
+    end_lost_builds(state.connection)
     history = History(images=journal.images_of(state.connection, request.project_id, SERVICE))
     books = _Books(state, request, history, cancel)
-    with Journal(state.connection, request.build_id, watch) as log:
+    with Journal(
+        state.connection, request.build_id, cancel=cancel, attempt=request.attempt, watch=watch, written=written
+    ) as log:
         ctx = StageContext(
             request=request,
             settings=state.settings,
@@ -135,10 +141,10 @@ def _remove_replaced(state: State, ctx: StageContext, outcome: Outcome) -> None:
 
 
 def _save_images(state: State, request: BuildRequest, history: History, outcome: Outcome) -> None:
-    known = {(image.name, image.digest) for image in history.images}
+    known = {(one.name, one.digest, ref) for one in history.images for ref in (None, one.registry_ref)}
     build_dates = {plan.service: plan.build_date for plan in outcome.plan.services} if outcome.plan else {}
     for image in outcome.images:
-        if (image.name, image.digest) not in known:
+        if (image.name, image.digest, image.pushed.ref if image.pushed else None) not in known:
             journal.save_image(
                 state.connection,
                 image,
@@ -166,15 +172,8 @@ def _artifacts(outcome: Outcome) -> list[tuple[str, str, str]]:
     for plan in outcome.plan.services:
         if plan.manifest is not None and plan.reuse is None:
             kept += outcome.generated or [("dockerfile", "Dockerfile", plan.dockerfile_text)]
-            kept.append(("plan", f"plan-{plan.service}.json", json.dumps(plan.manifest, default=_fields)))
+            kept.append(("plan", f"plan-{plan.service}.json", plan.manifest_json()))
     return kept
-
-
-def _fields(value: Any) -> Any:
-    """A manifest's parts as JSON; `dataclasses.asdict` takes a quarter of a second for 20,000 files."""
-    if isinstance(value, InputFile):
-        return [value.path, value.mode, value.digest]
-    return {name: getattr(value, name) for name in value.__slots__}
 
 
 def _status(outcome: Outcome) -> Status:
@@ -206,7 +205,9 @@ def document(request: BuildRequest, outcome: Outcome, seconds: float) -> dict[st
     }
 
 
-def _service(image: Any) -> dict[str, Any]:
+def _service(image: Image) -> dict[str, Any]:
+    from dataclasses import asdict
+
     return {
         "service": image.service,
         "image": image.name,
@@ -219,6 +220,7 @@ def _service(image: Any) -> dict[str, Any]:
         ],
         "context_bytes": image.context_bytes,
         "context_files": image.context_files,
+        "pushed": asdict(image.pushed) if image.pushed else None,
     }
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from dockwright.docker.engine import Engine
 from dockwright.domain.image import Image, Step
-from dockwright.domain.plan import Plan, ServicePlan, secret_id
+from dockwright.domain.plan import Plan, Sent, ServicePlan, secret_id
 from dockwright.errors import DiskFull, SourceChanged
 from dockwright.stages.base_images import tcp_ports
 from dockwright.stages.context import StageContext
@@ -45,7 +45,8 @@ def _build(ctx: StageContext, engine: Engine, plan: ServicePlan) -> Image:
     started = time.monotonic()
     folder = ctx.make_workspace(f"build-{plan.service}")
     build = Build(_for_this_host(ctx, plan, folder), folder / "metadata.json")
-    with _Reporter(ctx, plan) as reporter:
+    reporter = _Reporter(ctx, plan)
+    with _Beside(ctx, plan, reporter), reporter:
         digest = build.run(reporter, ctx.cancel)
     if changed := reporter.changed:
         engine.remove_image(digest, force=True)
@@ -124,6 +125,38 @@ def check_disk(ctx: StageContext, engine: Engine) -> None:
             )
 
 
+class _Beside:
+    """What need not be done before the builder starts: the word of what it is sent, and the manifest that is kept."""
+
+    def __init__(self, ctx: StageContext, plan: ServicePlan, reporter: _Reporter) -> None:
+        self._ctx, self._plan, self._reporter = ctx, plan, reporter
+        self._sending = plan.sending()
+        self._error: Exception | None = None
+        self._thread = threading.Thread(target=self._run, name="beside-build")
+
+    def __enter__(self) -> None:
+        self._sending.begin()
+        self._thread.start()
+
+    def _run(self) -> None:
+        # Sooner, it would only keep the builder's process from being started.
+        self._reporter.begun.wait()
+        try:
+            self._sending.note()
+            self._plan.manifest_json()
+        except Exception as error:  # noqa: BLE001 - raised again when the builder has ended
+            self._error = error
+
+    def __exit__(self, _: object, failure: BaseException | None, __: object) -> None:
+        self._reporter.begun.set()
+        self._thread.join()
+        self._sending.end(self._reporter.sent)
+        if self._error is not None:
+            if failure is None:
+                raise self._error
+            self._ctx.log(f"Beside the build: {self._error}")
+
+
 class _Reporter:
     """Turns BuildKit's progress into events, and looks at the context again once all of it has been sent."""
 
@@ -132,6 +165,9 @@ class _Reporter:
         self._plan = plan
         self._index: dict[str, int] = {}
         self._look: threading.Thread | None = None
+        self._context_state = "waiting"
+        self.begun = threading.Event()
+        """The builder has said something."""
         self.changed: list[str] = []
         """Paths that changed before they had been sent, or in that moment; known at the end."""
 
@@ -142,16 +178,25 @@ class _Reporter:
         if self._look is not None:
             self._look.join()
 
+    @property
+    def sent(self) -> Sent:
+        if self._context_state == "done" and not self.changed:
+            return "all"
+        return "nothing" if self._context_state == "waiting" else "partly"
+
     def __call__(self, news: Vertex | LogLine) -> None:
         from dockwright.docker.rawjson import LogLine
 
+        self.begun.set()
         if isinstance(news, LogLine):
             self._ctx.log(news.text, step=news.vertex.name, stream=news.stream)
             return
-        if news.name.startswith(CONTEXT_VERTEX) and news.state == "done" and self._look is None:
-            # Beside the build, which goes on in the engine: a second walk costs a large context nothing.
-            self._look = threading.Thread(target=self._find_changed, name="context-check")
-            self._look.start()
+        if news.name.startswith(CONTEXT_VERTEX):
+            self._context_state = news.state
+            if news.state == "done" and self._look is None:
+                # Beside the build, which goes on in the engine: a second walk costs a large context nothing.
+                self._look = threading.Thread(target=self._find_changed, name="context-check")
+                self._look.start()
         # A step that only waits is no news yet, and one that is cached never starts.
         state = "done" if news.cached else news.state
         if state != "waiting":

@@ -9,7 +9,7 @@ import re
 import stat
 import time
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +23,7 @@ from dockwright.insight import ignore
 from dockwright.sources import bounds
 from dockwright.stages.base_images import BaseImages, base_images
 from dockwright.stages.context import StageContext
+from dockwright.stages.sending import Sending
 from dockwright.stages.staging import Staging
 
 if TYPE_CHECKING:
@@ -120,15 +121,21 @@ class Planner:
 
     @cached_property
     def index(self) -> Index:
-        """Digests of all files: only those are read whose stat is new. Kept for the next build."""
+        """Digests of all files; only those are read that changed since the builder was last sent them."""
         from dockwright.insight import index
 
-        previous = index.load(self.staging.index_file)
+        previous = self._sent_before
         current = index.update(self.tree.root, self.walk, previous, self.ctx.cancel.check)
-        if previous is not None and index.suspicious(previous, current):
+        # Without a word of what the builder was sent under this name, all is sent anew, under another.
+        if index.suspicious(previous, current) if previous else "salt" in self.staging.memory:
             self.staging.renew_name()
-        index.save(current, self.staging.index_file)
-        return current
+        return previous if previous == current else current
+
+    @cached_property
+    def _sent_before(self) -> Index | None:
+        from dockwright.insight import index
+
+        return index.load(self.staging.index_file)
 
     @cached_property
     def parsed(self) -> Dockerfile:
@@ -174,6 +181,12 @@ class Planner:
             base_env=bases.env,
             onbuild=bases.triggers,
         )
+
+    def _manifest_json(self, manifest: InputManifest | None) -> str:
+        from dockwright.insight import inputs
+
+        assert manifest is not None, "only what is built has one"
+        return inputs.as_json(manifest)
 
     def _copies(self, args: dict[str, str], bases: BaseImages) -> Copies:
         """Where each file of the context lands in the image."""
@@ -260,6 +273,8 @@ class Planner:
             reuse=found.digest if found else None,
             no_cache=self.request.no_cache or self.request.profile == "dev",
             build_date=found.build_date if found else build_date,
+            manifest_json=cache(lambda: self._manifest_json(manifest)),
+            sending=lambda: Sending(self.staging.index_file, self._sent_before, self.index),
             copies=lambda: self._copies(args, bases),
             changed_since=self._changed_since,
         )

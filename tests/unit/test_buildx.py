@@ -27,6 +27,8 @@ PLAN = ServicePlan(
     context_files=1,
     context_bytes=1,
     reuse=None,
+    manifest_json=str,
+    sending=lambda: None,
     copies=lambda: None,
     changed_since=list,
 )
