@@ -161,15 +161,56 @@ class EdgeError(UnreachableError):
 
 
 class NotAllowedError(DockwrightError):
+    """The caller's role is not enough."""
+
     code = "not_allowed"
     exit_code = 4
     http_status = 403
+
+
+class SignInNeeded(NotAllowedError):
+    """No session and no token, or one that is not valid any more."""
+
+    code = "sign_in_needed"
+    http_status = 401
+
+
+class TooManyAttempts(NotAllowedError):
+    """Wrong passwords too often: nobody may try again for a while."""
+
+    code = "too_many_attempts"
+    http_status = 429
+    retryable = True
+
+
+class RegistryRefused(NotAllowedError):
+    """The image registry knows neither name nor password, or does not let this user do that."""
+
+    code = "registry_refused"
 
 
 class Interrupted(DockwrightError):
     code = "interrupted"
     exit_code = 130
     http_status = 409
+
+
+class Canceled(Interrupted):
+    """Somebody asked for the end of the build."""
+
+    code = "canceled"
+
+
+class Superseded(Canceled):
+    """A newer build of the same project and ref was queued before this one had begun."""
+
+    code = "superseded"
+
+
+class LeaseLost(Interrupted):
+    """The build is another worker's now, or was ended: this one must let go of it."""
+
+    code = "lease_lost"
 
 
 # --- the build failed -------------------------------------------------------------------------------------------
@@ -200,6 +241,12 @@ class BuilderFailed(BuildError):
     code = "builder_failed"
 
 
+class WorkerLost(BuildError):
+    """The process that ran the build ended, three times if it came from the queue."""
+
+    code = "worker_lost"
+
+
 class BuildTimeout(BuildError):
     code = "build_timeout"
 
@@ -224,6 +271,12 @@ class Unhealthy(BuildError):
 
 class SmokeTestFailed(BuildError):
     code = "smoke_test_failed"
+
+
+class PushFailed(BuildError):
+    """The image registry answers, and the image did not get there."""
+
+    code = "push_failed"
 
 
 class PortTaken(BuildError):

@@ -56,6 +56,8 @@ class BuildRequest:
     deploy: bool = True
     until: StageName | None = None
     """The last stage to run."""
+    attempt: int = 1
+    """How often the build was begun: an older attempt can write nothing any more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +70,8 @@ class BuiltImage:
     profile: Profile
     build_date: str
     """What BUILD_DATE was when it was built: prod keeps it while the content stays."""
+    registry_ref: str | None = None
+    """`host/name@sha256:…` where it was pushed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

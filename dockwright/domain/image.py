@@ -16,6 +16,21 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Pushed:
+    """An image in the registry."""
+
+    ref: str
+    """`host/name@sha256:…`: what it is pulled by, whatever its tag means by then."""
+    tag: str
+    """`host/name:tag`."""
+    digest: str
+    """Of the registry's manifest; the engine's image id is another."""
+    bytes: int
+    """What was sent of its layers, before compression; what the registry had already is not."""
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Image:
     service: str
     name: str
@@ -35,3 +50,5 @@ class Image:
     has_health_check: bool = False
     size: int = 0
     """In bytes."""
+    pushed: Pushed | None = None
+    """None where the image stays on the engine."""

@@ -22,6 +22,8 @@ class Release:
     manifest_digest: str | None = None
     revision: str | None = None
     build_id: int | None = None
+    registry_ref: str | None = None
+    """`host/name@sha256:…` where the image was pushed: it comes back from there when it is gone from the engine."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -161,6 +161,7 @@ class CutOver:
         return tuple(one for one in self.live.instances if (one.address, one.port) in places)
 
     def _start_instances(self) -> None:
+        self.target.bring_image(self.release, self.cancel, self.log)
         for index in range(len(self.kept) + 1, self.product.replicas + 1):
             self.cancel.check()
             name = self.target.name_of(self.product, self.release, index)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
+from collections.abc import Callable
 from typing import Any
 
 from dockwright.docker.engine import Document, Engine
@@ -29,6 +30,19 @@ class DockerTarget:
     def name_of(self, product: Product, release: Release, index: int) -> str:
         """A new container name each time: a release may be started again while its earlier instance still drains."""
         return f"dockwright-{product.client}-{product.slug}-r{release.number}-{index}-{secrets.token_hex(3)}"
+
+    def bring_image(self, release: Release, cancel: Cancel, log: Callable[[str], None]) -> None:
+        """From the registry, where it is gone from the engine. Raises `NotFound`, or as a pull does."""
+        ref = release.registry_ref
+        if ref is None or self.engine.image(release.digest) is not None:
+            return
+        from dockwright.docker import registry
+
+        log(f"The image {release.image_name} is gone from the engine: pulling {ref}")
+        registry.pull_by_digest(self.engine, registry.holder_of(ref, self.settings), ref, log, cancel)
+        # By its name it is known to `dockwright images` and goes with the clean-up; it may be another image's by now.
+        if self.engine.image(release.digest) is not None and self.engine.image(release.image_name) is None:
+            self.engine.tag_image(release.digest, release.image_name)
 
     def start(self, product: Product, release: Release, name: str) -> Instance:
         """Creates and starts a container under the name; on an error none is left. Raises `EngineError`."""
