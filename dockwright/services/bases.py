@@ -15,6 +15,7 @@ from dockwright import process
 from dockwright.docker import host, registry
 from dockwright.docker.engine import Document, Engine
 from dockwright.docker.recipes import BUNDLE, RECIPES, SUITE, Recipe, bootstrap_command, digest_of, import_command
+from dockwright.docker.server_recipes import SERVER_RECIPES
 from dockwright.errors import BaseImageMissing, Conflict, DiskFull, EngineError, NotFound, ToolMissing
 from dockwright.process import Cancel
 from dockwright.settings import Settings
@@ -44,7 +45,7 @@ class Base:
 
 
 def listing(settings: Settings, names: Sequence[str] = ()) -> list[Base]:
-    """The bases of these names, or all. Raises `NotFound` for a name that no recipe has."""
+    """The bases of these names, or those that applications are built on. Raises `NotFound` where there is no recipe."""
     engine, overlay = Engine(), _overlay(settings)
     return [_base(engine, recipe, overlay) for recipe in _recipes(names)]
 
@@ -78,10 +79,12 @@ def make(settings: Settings, names: Sequence[str], *, force: bool, report: Repor
 
 
 def _recipes(names: Sequence[str]) -> list[Recipe]:
+    """Without names, those that applications are built on."""
+    every = RECIPES | SERVER_RECIPES
     for name in names:
-        if name not in RECIPES:
-            raise NotFound(f'There is no base "{name}"', remedy=f"Choose from: {', '.join(RECIPES)}")
-    return [RECIPES[name] for name in names or RECIPES]
+        if name not in every:
+            raise NotFound(f'There is no base "{name}"', remedy=f"Choose from: {', '.join(every)}")
+    return [every[name] for name in names or RECIPES]
 
 
 def _base(engine: Engine, recipe: Recipe, overlay: dict[str, str]) -> Base:
