@@ -145,6 +145,12 @@ class RegistryUnreachable(UnreachableError):
     code = "registry_unreachable"
 
 
+class BuilderUnavailable(UnreachableError):
+    """An isolated builder cannot be made or does not start."""
+
+    code = "builder_unavailable"
+
+
 class GitUnreachable(UnreachableError):
     code = "git_unreachable"
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import IO
 
-from dockwright.errors import BuildTimeout, Interrupted, ToolMissing
+from dockwright.errors import BuildTimeout, DockwrightError, Interrupted, ToolMissing
 
 CANCEL_SECONDS = 0.1
 """How long a cancel may go unseen."""
@@ -34,13 +34,15 @@ class Cancel:
 
     def __init__(self, deadline: float | None = None) -> None:
         self._is_set = False
+        self._reason: DockwrightError | None = None
         # An Event has a lock, and a signal that comes while it is held would wait for itself; this queue has none.
         self._wake: SimpleQueue[None] = SimpleQueue()
         self.deadline = deadline
         """In seconds of `time.monotonic`."""
 
-    def set(self) -> None:
-        """From any thread, and from a signal's handler."""
+    def set(self, reason: DockwrightError | None = None) -> None:
+        """From any thread, and from a signal's handler. `reason` is what `check` raises; the first one counts."""
+        self._reason = self._reason or reason
         self._is_set = True
         self._wake.put(None)
 
@@ -53,8 +55,10 @@ class Cancel:
         return self.deadline is not None and time.monotonic() >= self.deadline
 
     def check(self) -> None:
-        """Raises `Interrupted` or `BuildTimeout`."""
+        """Raises the reason that it was set with, `Interrupted` or `BuildTimeout`."""
         if self._is_set:
+            if self._reason is not None:
+                raise self._reason
             raise Interrupted("The build was interrupted", remedy="Start it again when you are ready")
         if self.is_late:
             raise BuildTimeout(
@@ -210,3 +214,37 @@ def _signal_group(child: subprocess.Popen[bytes], number: int) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+# --- who runs ------------------------------------------------------------------------------------------------------
+
+
+def identity() -> str:
+    """Names this process so that another one can tell whether it lives: `host/boot/pid namespace/pid/start time`."""
+    boot, namespace = _machine()
+    return f"{os.uname().nodename}/{boot}/{namespace}/{os.getpid()}/{_started_at(os.getpid())}"
+
+
+def is_alive(name: str) -> bool | None:
+    """Whether the process that `identity` named still runs; none where that cannot be told from here."""
+    host, boot, namespace, pid, started = (*name.split("/"), "", "", "", "")[:5]
+    our_boot, our_namespace = _machine()
+    if boot != our_boot:
+        return False if host == os.uname().nodename else None  # this machine was started anew since
+    if namespace != our_namespace or not pid.isdigit():
+        return None
+    return _started_at(int(pid)) == started
+
+
+def _machine() -> tuple[str, str]:
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    return boot[:8], str(os.stat("/proc/self/ns/pid").st_ino)
+
+
+def _started_at(pid: int) -> str:
+    """In ticks since the machine was started; empty where there is no such process, or it has ended already."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+    return "" if fields[0] in {"Z", "X"} else fields[19]

@@ -9,9 +9,13 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from dockwright.errors import InvalidSetting
+
+Isolation = Literal["shared", "isolated"]
+Backend = Literal["embedded", "celery"]
+LogFormat = Literal["text", "json"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +33,30 @@ class Settings:
     image_substitutes: str | None
     """`python:*=localhost/base/python:3.11-slim,…`; none to use the base images that `dockwright base` made."""
     ca_bundle: Path | None
+    isolation: Isolation
+    queue_backend: Backend
+    max_workers: int
+    """Builds at once, over all workers."""
+    client_max_workers: int
+    """Builds at once of one client."""
+    builder_max_workers: int
+    """Builds at once on one builder."""
+    redis_url: str
+    registry_url: str | None
+    registry_username: str | None
+    registry_password: str | None
+    source_folders: tuple[Path, ...]
+    """Folders below which the API may build; none unless set."""
+    secret_key_file: Path
+    admin_email: str
+    admin_password: str | None
+    keep_builds: int
+    """Finished builds that the clean-up of a server leaves to each project."""
+    log_format: LogFormat
+
+    def __repr__(self) -> str:
+        """Without values: some of them are passwords."""
+        return f"Settings(home={str(self.home)!r})"
 
     @property
     def database_file(self) -> Path | None:
@@ -50,18 +78,34 @@ def load(environ: Mapping[str, str] | None = None, env_file: Path = Path(".env.b
             raise InvalidSetting(f"There is no setting {name}", remedy="See docs/settings.md for their names")
     read = _Reader({**_env_file(env_file), **environ})
     home = default_home(read.values)
+    workers = read("BUILD_QUEUE_MAX_WORKERS", "3", _positive)
     return Settings(
         home=home,
         workspace_dir=home / read("BUILD_WORKSPACE_DIR", "generated-bots", str),
         template_dir=home / read("BUILD_TEMPLATE_DIR", "build-templates", str),
         storage_path=home / read("BUILD_STORAGE_PATH", "artifacts", str),
-        database_url=read("DATABASE_URL", "sqlite:///dockwright.db", lambda text: _sqlite_url(text, home)),
+        database_url=read("DATABASE_URL", "sqlite:///dockwright.db", lambda text: _database_url(text, home)),
         timeout_seconds=read("BUILD_TIMEOUT_SECONDS", "1800", _positive),
         disk_min_free=read("BUILD_DISK_MIN_FREE", "1GB", _size),
         network_name=read("DOCKER_NETWORK_NAME", "dockwright", str),
         edge_bind=read("EDGE_BIND", "127.0.0.1", str),
         image_substitutes=read("IMAGE_SUBSTITUTES", None, str),
         ca_bundle=read("CA_BUNDLE", None, _existing_file),
+        isolation=read("BUILD_ISOLATION", "shared", _one_of(Isolation)),
+        queue_backend=read("BUILD_QUEUE_BACKEND", "embedded", _one_of(Backend)),
+        max_workers=workers,
+        client_max_workers=read("BUILD_CLIENT_MAX_WORKERS", str(workers), _positive),
+        builder_max_workers=read("BUILD_BUILDER_MAX_WORKERS", str(workers), _positive),
+        redis_url=read("REDIS_URL", "redis://127.0.0.1:6379/0", _url("redis", "rediss", "unix")),
+        registry_url=read("DOCKER_REGISTRY_URL", None, _url("http", "https")),
+        registry_username=read("DOCKER_REGISTRY_USERNAME", None, str),
+        registry_password=read("DOCKER_REGISTRY_PASSWORD", None, str),
+        source_folders=read("SOURCE_FOLDERS", "", _folders),
+        secret_key_file=read("SECRET_KEY_FILE", str(home / "secret.key"), lambda text: home / text),
+        admin_email=read("ADMIN_EMAIL", "admin@localhost", _email),
+        admin_password=read("ADMIN_PASSWORD", None, str),
+        keep_builds=read("BUILD_KEEP", "100", _positive),
+        log_format=read("LOG_FORMAT", "text", _one_of(LogFormat)),
     )
 
 
@@ -77,7 +121,24 @@ KNOWN = frozenset(
         "EDGE_BIND",
         "IMAGE_SUBSTITUTES",
         "CA_BUNDLE",
+        "BUILD_ISOLATION",
+        "BUILD_QUEUE_BACKEND",
+        "BUILD_QUEUE_MAX_WORKERS",
+        "BUILD_CLIENT_MAX_WORKERS",
+        "BUILD_BUILDER_MAX_WORKERS",
+        "BUILD_KEEP",
+        "REDIS_URL",
+        "DOCKER_REGISTRY_URL",
+        "DOCKER_REGISTRY_USERNAME",
+        "DOCKER_REGISTRY_PASSWORD",
+        "SOURCE_FOLDERS",
+        "SECRET_KEY_FILE",
+        "ADMIN_EMAIL",
+        "ADMIN_PASSWORD",
+        "LOG_FORMAT",
         "DOCKWRIGHT_HOME",
+        "DOCKWRIGHT_URL",
+        "DOCKWRIGHT_TOKEN",
     }
 )
 
@@ -115,7 +176,8 @@ class _Reader:
         try:
             return convert(text)
         except ValueError as error:
-            raise InvalidSetting(f"{name}={text!r}: {error}", remedy=f"Correct {name}, or leave it out") from error
+            shown = f"{name}={text!r}" if "@" not in text else name  # a URL may hold a password
+            raise InvalidSetting(f"{shown}: {error}", remedy=f"Correct {name}, or leave it out") from error
 
 
 def _positive(text: str) -> int:
@@ -137,10 +199,50 @@ def _size(text: str) -> int:
     return int(number) * factor
 
 
-def _sqlite_url(text: str, home: Path) -> str:
+def _one_of(choices: Any) -> Callable[[str], str]:
+    allowed = get_args(choices)
+
+    def convert(text: str) -> str:
+        if text not in allowed:
+            raise ValueError(f"must be one of: {', '.join(allowed)}")
+        return text
+
+    return convert
+
+
+def _url(*schemes: str) -> Callable[[str], str]:
+    def convert(text: str) -> str:
+        scheme, _, rest = text.partition("://")
+        if scheme not in schemes or not rest:
+            raise ValueError(f"must be a URL that begins with {' or '.join(f'{scheme}://' for scheme in schemes)}")
+        return text.rstrip("/")
+
+    return convert
+
+
+def _folders(text: str) -> tuple[Path, ...]:
+    """Separated by colons, as in PATH."""
+    folders = tuple(Path(part) for part in text.split(os.pathsep) if part)
+    for folder in folders:
+        if not folder.is_absolute():
+            raise ValueError("must be absolute folders, separated by colons")
+    return tuple(folder.resolve() for folder in folders)
+
+
+def _email(text: str) -> str:
+    name, at, host = text.partition("@")
+    if not (name and at and host) or " " in text:
+        raise ValueError("must be an e-mail address")
+    return text.lower()
+
+
+def _database_url(text: str, home: Path) -> str:
+    """A relative SQLite file lies below the home; PostgreSQL is spoken to by psycopg."""
+    if text.startswith(("postgresql://", "postgres://")):
+        return "postgresql://" + text.partition("://")[2]
     file = text.removeprefix("sqlite:///")
     if file in {text, ""}:
-        raise ValueError("must be sqlite:///FILE")
+        raise ValueError("must be sqlite:///FILE or postgresql://USER@HOST/NAME")
     return f"sqlite:///{home / file}"
 
 

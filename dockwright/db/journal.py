@@ -1,31 +1,38 @@
-"""A build's own rows, in plain SQL: claimed, moved, told, finished.
+"""A build's own rows, in plain SQL: born, moved, told, finished.
 
-The one place that writes `builds`, `build_events` and the images of builds. It speaks DB-API because SQLAlchemy takes
-longer to import (156 ms measured) than BuildKit takes for a build of which nothing changed (110 ms); every other table
-is read and written through SQLAlchemy.
+`builds` and `build_events` are written here and in `queue.py` alone, as are the images of builds. It speaks DB-API
+because SQLAlchemy takes longer to import (156 ms measured) than BuildKit takes for a build of which nothing changed
+(110 ms); every other table is read and written through SQLAlchemy.
 """
 
 from __future__ import annotations
 
 import json
-import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from typing import Any, cast
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NoReturn, TypeVar, cast
 
-from dockwright.domain.build import BuiltImage, Profile
+from dockwright.db.connection import Connection, transaction
+from dockwright.domain.build import STAGE_NAMES, BuiltImage, Profile
 from dockwright.domain.events import Event
 from dockwright.domain.image import Image
 from dockwright.domain.transitions import ACTIVE, STATUS_OF_STAGE, Status, sources_of
-from dockwright.errors import DatabaseError, DiskFull, Interrupted
+from dockwright.errors import Canceled, DatabaseError, DiskFull, LeaseLost
+from dockwright.process import Cancel
 
-LEASE_SECONDS = 30.0
+LEASE_SECONDS = 10.0
 """How long a build is its worker's without a heartbeat."""
-HEARTBEAT_SECONDS = 5.0
+HEARTBEAT_SECONDS = 1.0
+"""How often the lease is renewed, and a cancel looked for."""
 FLUSH_SECONDS = 0.2
 """How long an event may wait for others before it is written with them."""
+PATIENCE_SECONDS = 20.0
+"""How long a build waits for a database that is away before it gives up."""
+PROGRESS: dict[str, int] = dict(zip(STAGE_NAMES, (0, 2, 4, 8, 62, 75, 78, 82, 92), strict=True))
+"""How much of a build is behind it when a stage begins, in percent; within the build stage it goes with the steps."""
+
+T = TypeVar("T")
 
 
 def timestamp(at: float) -> str:
@@ -35,42 +42,10 @@ def timestamp(at: float) -> str:
 
 
 def storable(text: str) -> str:
-    """A file's name, or a line of a Dockerfile, need not be UTF-8; what is stored must be."""
-    return text if text.isascii() else text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-
-
-class Connection(sqlite3.Connection):
-    """A connection that a build's threads share: whoever writes holds its lock."""
-
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self.lock = threading.RLock()
-
-
-@contextmanager
-def transaction(connection: Connection) -> Iterator[None]:
-    """Raises `DiskFull` or `DatabaseError`, and then nothing of it is written."""
-    with connection.lock:
-        try:
-            connection.execute("BEGIN IMMEDIATE")
-            yield
-            connection.execute("COMMIT")
-        except BaseException as error:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            if isinstance(error, sqlite3.OperationalError):
-                raise translated(error) from error
-            raise
-
-
-def translated(error: sqlite3.OperationalError) -> DiskFull | DatabaseError:
-    if error.sqlite_errorcode == sqlite3.SQLITE_FULL:
-        return DiskFull(
-            "The disk that holds the state database is full", remedy="Free some space below DOCKWRIGHT_HOME"
-        )
-    return DatabaseError(
-        f"The state database cannot be used: {error}", remedy="Check DOCKWRIGHT_HOME with: dockwright doctor"
-    )
+    """A file's name, or a line of a Dockerfile, need not be UTF-8, and may hold NUL; what is stored must not."""
+    if text.isascii() and "\0" not in text:
+        return text
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace").replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 
 def client_slug(connection: Connection, client_id: int) -> str:
@@ -109,13 +84,16 @@ def insert_claimed(
     ref: str | None,
     options: Mapping[str, Any],
     worker: str,
+    builder: str = "shared",
 ) -> int:
     """A build that this process runs at once: a row like any other, born claimed. Returns its id."""
     now = time.time()
     with transaction(connection):
-        cursor = connection.execute(
-            "INSERT INTO builds (client_id, project_id, status, profile, ref, options, worker, lease_until, attempt,"
-            " priority, created_at, started_at) VALUES (?, ?, 'building', ?, ?, ?, ?, ?, 1, 0, ?, ?)",
+        rows = connection.execute(
+            "INSERT INTO builds (client_id, project_id, status, profile, ref, options, worker, attempt, priority,"
+            " origin, builder, progress, created_at, started_at, lease_until)"
+            " VALUES (?, ?, 'building', ?, ?, ?, ?, 1, 0, 'cli', ?, 0, ?, ?,"
+            f" {connection.after(LEASE_SECONDS)}) RETURNING id",
             (
                 client_id,
                 project_id,
@@ -123,165 +101,232 @@ def insert_claimed(
                 ref,
                 json.dumps(options),
                 worker,
-                timestamp(now + LEASE_SECONDS),
+                builder,
                 timestamp(now),
                 timestamp(now),
             ),
         )
-        build_id = cursor.lastrowid
+        build_id = int(rows.fetchone()[0])
         connection.execute("UPDATE projects SET build_id = ? WHERE id = ?", (build_id, project_id))
-    assert build_id is not None
     return build_id
-
-
-def end_lost_builds(connection: Connection) -> list[int]:
-    """Builds whose worker has died without a word are `failed`; returns their ids."""
-    marks = ", ".join("?" * len(ACTIVE))
-    now = timestamp(time.time())
-    lost = f"status IN ({marks}) AND lease_until < ?"
-    rows = connection.execute(f"SELECT id FROM builds WHERE {lost}", (*ACTIVE, now)).fetchall()
-    if not rows:
-        return []
-    with transaction(connection):
-        # Asked again, now that nobody else writes: the worker may have come back.
-        rows = connection.execute(f"SELECT id FROM builds WHERE {lost}", (*ACTIVE, now)).fetchall()
-        connection.execute(
-            "UPDATE builds SET status = 'failed', error_code = 'worker_lost', completed_at = ?, worker = NULL,"
-            f" error_message = 'The process that ran the build ended' WHERE {lost}",
-            (now, *ACTIVE, now),
-        )
-    return [build_id for (build_id,) in rows]
 
 
 def images_of(connection: Connection, project_id: int, service: str, limit: int = 20) -> tuple[BuiltImage, ...]:
     """The newest good images of a project's service, newest first."""
     rows = connection.execute(
-        "SELECT manifest_digest, digest, name || ':' || tag, profile, build_date FROM docker_images"
+        "SELECT manifest_digest, digest, name || ':' || tag, profile, build_date, details FROM docker_images"
         " WHERE project_id = ? AND service = ? AND build_status = 'success' ORDER BY built_at DESC, id DESC LIMIT ?",
         (project_id, service, limit),
     )
     return tuple(
-        BuiltImage(manifest_digest=row[0], digest=row[1], name=row[2], profile=cast(Profile, row[3]), build_date=row[4])
+        BuiltImage(
+            manifest_digest=row[0],
+            digest=row[1],
+            name=row[2],
+            profile=cast(Profile, row[3]),
+            build_date=row[4],
+            registry_ref=json.loads(row[5]).get("registry_ref"),
+        )
         for row in rows
     )
 
 
 class Journal:
-    """Writes one build's events and moves its status. Its methods may be called from any thread."""
+    """Writes one build's events and moves its status. Its methods may be called from any thread.
 
-    def __init__(self, connection: Connection, build_id: int, watch: Callable[[Event], None] | None = None) -> None:
+    Every write begins by renewing the lease of this very attempt, in the same transaction: a worker that has lost the
+    build, be it only for a moment of sleep, can write nothing any more.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        build_id: int,
+        *,
+        cancel: Cancel,
+        attempt: int = 1,
+        watch: Callable[[Event], None] | None = None,
+        written: Callable[[int], None] | None = None,
+        redact: Callable[[str], str] | None = None,
+    ) -> None:
+        """`written` is told the build's id after each write; `redact` takes what is secret out of every text."""
         self.build_id = build_id
         self._connection = connection
-        self._watch = watch
+        self._cancel = cancel
+        self._attempt = attempt
+        self._watch, self._written, self._redact = watch, written, redact
         self._lock = connection.lock
         self._waiting: list[Event] = []
         self._seq = 0
         self._status: Status = "building"
+        self._progress = _Progress()
         self._stop = threading.Event()
-        self._lost = False
         self._thread = threading.Thread(target=self._beat, name=f"build-{build_id}-heartbeat", daemon=True)
 
     def __enter__(self) -> Journal:
+        self._seq = last_seq(self._connection, self.build_id)
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stop.set()
         self._thread.join()
-        self.flush()
 
     def sink(self, event: Event) -> None:
         """Takes an event: keeps it for the next write, moves the status with the stage, and shows it to the watcher."""
+        if self._redact is not None:
+            event = _without_secrets(event, self._redact)
         with self._lock:
             self._waiting.append(event)
+            self._progress.take(event)
             if self._watch is not None:
                 self._watch(event)
             if event.kind == "stage" and event.data and event.data["status"] == "running":
                 self.enter(event.stage or "")
 
     def enter(self, stage: str) -> None:
-        """The build comes to a stage. Raises `Interrupted` if somebody else has ended the build meanwhile."""
+        """The build comes to a stage. Raises `LeaseLost` if it is not this worker's any more."""
         new = STATUS_OF_STAGE[stage]
-        with self._lock:
-            if new == self._status:
-                with transaction(self._connection):
-                    self._connection.execute("UPDATE builds SET stage = ? WHERE id = ?", (stage, self.build_id))
-                return
+        if new == self._status:
+            self._persist(lambda: self._write([], {"stage": stage}))
+        else:
             self._move(new, {"stage": stage})
 
     def finish(self, status: Status, columns: Mapping[str, Any]) -> None:
         """The last move; `columns` are written with it."""
-        with self._lock:
-            self._move(status, {**columns, "completed_at": timestamp(time.time()), "lease_until": None})
-
-    def _move(self, new: Status, columns: Mapping[str, Any]) -> None:
-        sources = sources_of(new)
-        assert self._status in sources, f"a build cannot go from {self._status} to {new}"
-        sets = ", ".join(f"{name} = ?" for name in ("status", *columns))
-        marks = ", ".join("?" * len(sources))
-        # Written in one transaction with the events so far, so that a reader never sees one without the other.
-        events = [*self._waiting, Event("status", new, time.time(), data={"status": new})]
-        with transaction(self._connection):
-            cursor = self._connection.execute(
-                f"UPDATE builds SET {sets} WHERE id = ? AND status IN ({marks})",
-                (new, *columns.values(), self.build_id, *sources),
-            )
-            self._insert(events)
-        self._are_written(events)
-        if cursor.rowcount != 1:
-            raise Interrupted(f"Build {self.build_id} was ended by another process", remedy="Start it again")
-        self._status = new
-        if self._watch is not None:
-            self._watch(Event("status", new, time.time(), data={"status": new}))
+        self._move(status, {**columns, "completed_at": timestamp(time.time()), "lease_until": None, "progress": 100})
 
     def flush(self) -> None:
         with self._lock:
             if self._waiting:
-                with transaction(self._connection):
-                    self._insert(self._waiting)
-                self._are_written(self._waiting)
+                self._write([], {})
 
-    def _insert(self, events: Sequence[Event]) -> None:
-        rows = [
-            (
-                self.build_id,
-                self._seq + number,
-                timestamp(event.at),
-                event.kind,
-                event.stage,
-                None if event.step is None else storable(event.step),
-                event.stream,
-                storable(event.text),
-                None if event.data is None else json.dumps(event.data),
-            )
-            for number, event in enumerate(events, 1)
-        ]
-        self._connection.executemany(
-            "INSERT INTO build_events (build_id, seq, at, kind, stage, step, stream, text, data)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            rows,
-        )
+    def _move(self, new: Status, columns: Mapping[str, Any]) -> None:
+        sources = sources_of(new)
+        assert self._status in sources, f"a build cannot go from {self._status} to {new}"
+        # Written in one transaction with the events so far, so that a reader never sees one without the other.
+        event = Event("status", new, time.time(), data={"status": new})
+        # `new` is among the sources: the connection may have broken when the move was made already.
+        self._persist(lambda: self._write([event], {"status": new, **columns}, (*sources, new)))
+        self._status = new
+        if self._watch is not None:
+            self._watch(event)
 
-    def _are_written(self, events: Sequence[Event]) -> None:
-        self._seq += len(events)
+    def _persist(self, write: Callable[[], None]) -> None:
+        """A database that is away for a moment ends no build. Raises `DatabaseError` when it stays away."""
+        patience = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            try:
+                with self._lock:
+                    return write()
+            except DatabaseError:
+                if time.monotonic() >= patience:
+                    raise
+            time.sleep(0.5)
+
+    def _write(
+        self, events: Sequence[Event], columns: Mapping[str, Any], sources: Sequence[Status] = tuple(ACTIVE)
+    ) -> None:
+        """The row and the events that wait, and `events` behind them. Raises `LeaseLost`, and nothing is written."""
+        values = {"progress": self._progress.percent, **columns}
+        sets = ", ".join(f"{name} = ?" for name in values)
+        if "lease_until" not in values:
+            sets += f", lease_until = {self._connection.after(LEASE_SECONDS)}"
+        marks = ", ".join("?" * len(sources))
+        told = [*self._waiting, *events]
+        with transaction(self._connection):
+            row = self._connection.execute(
+                f"UPDATE builds SET {sets} WHERE id = ? AND attempt = ? AND status IN ({marks})"
+                " RETURNING cancel_requested_at",
+                (*values.values(), self.build_id, self._attempt, *sources),
+            ).fetchone()
+            if row is None:
+                self._lose()
+            insert_events(self._connection, self.build_id, self._seq, told)
+        self._seq += len(told)
         self._waiting.clear()
+        if told and self._written is not None:
+            self._written(self.build_id)
+        if row[0] is not None:
+            self._cancel.set(Canceled(f"Build {self.build_id} was canceled", remedy="Start it again when you like"))
+
+    def _lose(self) -> NoReturn:
+        lost = LeaseLost(f"Build {self.build_id} was ended by another process", remedy="Start it again")
+        self._cancel.set(lost)
+        raise lost
 
     def _beat(self) -> None:
         beat_at = time.monotonic() + HEARTBEAT_SECONDS
         while not self._stop.wait(FLUSH_SECONDS):
-            # What could not be written waits on: the build itself hears of it when it comes to its next stage or end.
-            with suppress(DiskFull, DatabaseError):
-                self.flush()
+            try:
                 if time.monotonic() >= beat_at:
-                    self._renew_lease()
                     beat_at = time.monotonic() + HEARTBEAT_SECONDS
+                    with self._lock:
+                        self._write([], {})
+                else:
+                    self.flush()
+            except (DiskFull, DatabaseError):
+                continue  # what could not be written waits on; the build hears of it at its next stage or its end
+            except LeaseLost:
+                return  # the cancel has been set
 
-    def _renew_lease(self) -> None:
-        with transaction(self._connection):
-            self._connection.execute(
-                "UPDATE builds SET lease_until = ? WHERE id = ?",
-                (timestamp(time.time() + LEASE_SECONDS), self.build_id),
-            )
+
+class _Progress:
+    """How far the build is, as a number that never falls."""
+
+    def __init__(self) -> None:
+        self.percent = 0
+        self._done: set[str] = set()
+
+    def take(self, event: Event) -> None:
+        if event.kind == "stage" and event.stage:
+            self.percent = max(self.percent, PROGRESS[event.stage])
+        elif event.kind == "step" and event.step and event.data and event.data.get("state") == "done":
+            self._done.add(event.step)
+            share = _share_of_steps(event.step)
+            begin, end = PROGRESS["build"], PROGRESS["test"]
+            self.percent = max(self.percent, min(end - 1, begin + int((end - begin) * share)))
+
+
+def _share_of_steps(name: str) -> float:
+    """How far a step is along its Dockerfile: `[stage 3/7] RUN …` is 3/7; nought for what has no number."""
+    number, slash, rest = name.partition("] ")[0].rpartition(" ")[2].lstrip("[").partition("/")
+    return int(number) / int(rest) if slash and number.isdigit() and rest.isdigit() and int(rest) else 0.0
+
+
+def _without_secrets(event: Event, redact: Callable[[str], str]) -> Event:
+    data = event.data if event.data is None else json.loads(redact(json.dumps(event.data)))
+    step = None if event.step is None else redact(event.step)
+    return event._replace(text=redact(event.text), step=step, data=data)
+
+
+def last_seq(connection: Connection, build_id: int) -> int:
+    last = "SELECT COALESCE(MAX(seq), 0) FROM build_events WHERE build_id = ?"
+    return int(connection.execute(last, (build_id,)).fetchone()[0])
+
+
+def insert_events(connection: Connection, build_id: int, seq: int, events: Sequence[Event]) -> None:
+    """Behind event number `seq`, in the transaction that has just moved or renewed the build's row."""
+    rows = [
+        (
+            build_id,
+            seq + number,
+            timestamp(event.at),
+            event.kind,
+            event.stage,
+            None if event.step is None else storable(event.step),
+            event.stream,
+            storable(event.text),
+            None if event.data is None else json.dumps(event.data),
+        )
+        for number, event in enumerate(events, 1)
+    ]
+    # A row that is there already was written by this attempt, whose connection broke before it heard of it.
+    connection.executemany(
+        "INSERT INTO build_events (build_id, seq, at, kind, stage, step, stream, text, data)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (build_id, seq) DO NOTHING",
+        rows,
+    )
 
 
 def save_image(
@@ -297,7 +342,9 @@ def save_image(
 ) -> None:
     """The row of an image that this build has built or found again; the newest row of a name and tag wins."""
     name, _, tag = image.name.rpartition(":")
-    details = {"ports": image.ports, "volumes": image.volumes, "has_health_check": image.has_health_check}
+    details: dict[str, Any] = {"ports": image.ports, "volumes": image.volumes}
+    details["has_health_check"] = image.has_health_check
+    details["registry_ref"] = image.pushed.ref if image.pushed else None
     now = timestamp(time.time())
     with transaction(connection):
         connection.execute(

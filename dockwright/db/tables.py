@@ -13,6 +13,7 @@ from sqlalchemy import (
     JSON,
     BigInteger,
     DateTime,
+    Double,
     ForeignKey,
     Index,
     Integer,
@@ -20,6 +21,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    text,
 )
 from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -55,6 +57,8 @@ class Client(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     slug: Mapped[str] = mapped_column(String(63), unique=True)
     name: Mapped[str] = mapped_column(String(255))
+    served_at: Mapped[datetime | None]
+    """When the queue last started a build of it: whoever waits longest comes first."""
     created_at: Mapped[datetime] = mapped_column(default=now)
 
 
@@ -66,8 +70,95 @@ class User(Base):
     email: Mapped[str] = mapped_column(String(255), unique=True)
     password_hash: Mapped[str] = mapped_column(String(255))
     role: Mapped[str] = mapped_column(String(20))
+    """`viewer`, `member`, `owner`, or `admin`, who stands above clients."""
     is_active: Mapped[bool] = mapped_column(default=True)
     created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class AccessToken(Base):
+    """A session (a browser's cookie, or what a login gave) or an API token: the hash of it, never itself."""
+
+    __tablename__ = "access_tokens"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    kind: Mapped[str] = mapped_column(String(10))
+    """`session` or `api`."""
+    name: Mapped[str] = mapped_column(String(255), default="")
+    token_hash: Mapped[str] = mapped_column(String(64), unique=True)
+    """SHA-256 in hexadecimal: the token itself has 256 random bits, so nothing slower is needed."""
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    expires_at: Mapped[datetime | None]
+    used_at: Mapped[datetime | None]
+
+
+class LoginFailure(Base):
+    """A wrong password, kept as long as it counts against the next attempt."""
+
+    __tablename__ = "login_failures"
+    __table_args__ = (Index("ix_login_failures_key", "key", "at"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    key: Mapped[str] = mapped_column(String(300))
+    """`email:…` or `address:…`."""
+    at: Mapped[datetime] = mapped_column(default=now)
+
+
+class AuditEntry(Base):
+    """Who did what: written in the transaction of what was done."""
+
+    __tablename__ = "audit"
+    __table_args__ = (Index("ix_audit_client", "client_id", "id"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    at: Mapped[datetime] = mapped_column(default=now)
+    client_id: Mapped[int | None] = mapped_column(Integer)
+    """No foreign key here and below: the entry outlives what it tells of."""
+    user_id: Mapped[int | None] = mapped_column(Integer)
+    actor: Mapped[str] = mapped_column(String(255))
+    """The user's e-mail address, or `system`."""
+    action: Mapped[str] = mapped_column(String(50))
+    """`project.create`, `build.cancel`, `login.failed` …"""
+    object_type: Mapped[str | None] = mapped_column(String(20))
+    object_id: Mapped[int | None] = mapped_column(Integer)
+    address: Mapped[str | None] = mapped_column(String(64))
+    detail: Mapped[dict[str, Any]] = mapped_column(default=dict)
+
+
+class Secret(Base):
+    """A client's, or one of its projects', encrypted with the key of the server."""
+
+    __tablename__ = "secrets"
+    __table_args__ = (
+        Index("uq_secrets_project", "project_id", "name", unique=True),
+        Index(
+            "uq_secrets_client",
+            "client_id",
+            "name",
+            unique=True,
+            sqlite_where=text("project_id IS NULL"),
+            postgresql_where=text("project_id IS NULL"),
+        ),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    client_id: Mapped[int] = mapped_column(ForeignKey("clients.id"))
+    project_id: Mapped[int | None] = mapped_column(ForeignKey("projects.id", ondelete="CASCADE"))
+    name: Mapped[str] = mapped_column(String(100))
+    ciphertext: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    updated_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class MetricSample(Base):
+    """A counter that survives restarts and is shared by all processes; `/metrics` shows them."""
+
+    __tablename__ = "metric_samples"
+
+    name: Mapped[str] = mapped_column(String(100), primary_key=True)
+    labels: Mapped[str] = mapped_column(String(200), primary_key=True, default="")
+    """`status="failed"` as Prometheus writes it."""
+    value: Mapped[float] = mapped_column(Double, default=0.0)
 
 
 class Template(Base):
@@ -112,6 +203,8 @@ class Build(Base):
     __table_args__ = (
         Index("ix_builds_project", "project_id", "id"),
         Index("ix_builds_status", "status", "lease_until"),
+        Index("ix_builds_client", "client_id", "id"),
+        Index("ix_builds_queue", "status", "client_id", text("priority DESC"), "id", "project_id", "builder"),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -128,9 +221,20 @@ class Build(Base):
     """The document that `build --json` ends with."""
     error_code: Mapped[str | None] = mapped_column(String(50))
     error_message: Mapped[str | None] = mapped_column(Text)
+    origin: Mapped[str] = mapped_column(String(10), default="cli", server_default="cli")
+    """`cli`, whose process runs it itself, or `api` and `hook`, which go through the queue."""
+    created_by: Mapped[int | None] = mapped_column(ForeignKey("users.id", ondelete="SET NULL"))
+    builder: Mapped[str] = mapped_column(String(80), default="shared", server_default="shared")
+    """The builder that it will run on, or has."""
+    progress: Mapped[int] = mapped_column(default=0, server_default="0")
+    """0 to 100; never falls within an attempt."""
+    timeout_seconds: Mapped[int | None]
+    cancel_requested_at: Mapped[datetime | None]
     worker: Mapped[str | None] = mapped_column(String(255))
+    """Who runs it, or ran it last: `host/boot/pid namespace/pid/start time`."""
     lease_until: Mapped[datetime | None]
     attempt: Mapped[int] = mapped_column(default=1)
+    """How often it was claimed: who holds an older number has lost the build."""
     priority: Mapped[int] = mapped_column(default=0)
     task_id: Mapped[str | None] = mapped_column(String(100))
     image_name: Mapped[str | None] = mapped_column(String(200))
@@ -194,7 +298,8 @@ class DockerImage(Base):
     profile: Mapped[str] = mapped_column(String(10), default="prod")
     build_date: Mapped[str] = mapped_column(String(30), default="")
     details: Mapped[dict[str, Any]] = mapped_column(default=dict)
-    """What a release needs of it: {"ports": [8000], "volumes": ["/data"], "has_health_check": true}."""
+    """What a release needs of it: {"ports": [8000], "volumes": ["/data"], "has_health_check": true, "registry_ref":
+    "host/name@sha256:…" or none}."""
     size: Mapped[int] = mapped_column(BigInteger, default=0)
     built_at: Mapped[datetime | None]
     created_at: Mapped[datetime] = mapped_column(default=now)
@@ -236,6 +341,8 @@ class Release(Base):
     env_vars: Mapped[dict[str, Any]] = mapped_column(default=dict)
     volumes: Mapped[list[Any]] = mapped_column(default=list)
     has_health_check: Mapped[bool] = mapped_column(default=False)
+    registry_ref: Mapped[str | None] = mapped_column(Text)
+    """`host/name@sha256:…` where the image was pushed: it comes back from there when it is gone from the engine."""
     created_by: Mapped[str | None] = mapped_column(String(255))
     created_at: Mapped[datetime] = mapped_column(default=now)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +13,7 @@ from dockwright.domain.build import BuildRequest, Profile, StageName
 from dockwright.domain.plan import secret_id
 from dockwright.domain.source import GitSource, source_from_json
 from dockwright.errors import UsageError
+from dockwright.process import identity
 from dockwright.services.state import State
 from dockwright.sources.detect import detect, is_path, name_of, source_key
 
@@ -64,7 +64,7 @@ def claim_build(state: State, argument: str, options: BuildOptions) -> BuildRequ
             "deploy": options.deploy,
             "until": options.until,
         },
-        worker=worker_name(),
+        worker=identity(),
     )
     return BuildRequest(
         build_id=build_id,
@@ -128,7 +128,3 @@ def _project(state: State, argument: str) -> dict[str, Any]:
         # The project is the repository; the ref is this build's, and so are credentials, which are stored nowhere.
         found["source"] |= {"ref": source.ref, "url": source.url}
     return found
-
-
-def worker_name() -> str:
-    return f"{socket.gethostname()}:{os.getpid()}"

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import select
 
-from dockwright.db import journal
+from dockwright.db.queue import end_lost_builds
 from dockwright.db.tables import Build, BuildEvent, Project
 from dockwright.domain.transitions import FINISHED
 from dockwright.errors import NotFound
@@ -15,7 +15,7 @@ from dockwright.services.state import State
 
 def listing(state: State, limit: int) -> list[dict[str, Any]]:
     """The client's builds, newest first."""
-    journal.end_lost_builds(state.connection)
+    end_lost_builds(state.connection)
     with state.session() as session:
         rows = session.execute(
             select(Build, Project.name)
@@ -51,7 +51,7 @@ def listing(state: State, limit: int) -> list[dict[str, Any]]:
 
 def is_finished(state: State, build_id: int) -> bool:
     """Raises `NotFound`. A build whose process has died is finished once its lease is over."""
-    journal.end_lost_builds(state.connection)
+    end_lost_builds(state.connection)
     with state.session() as session:
         status = session.scalar(select(Build.status).where(Build.id == build_id, Build.client_id == state.client_id))
     if status is None:

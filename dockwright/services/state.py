@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from dockwright.db import journal, schema
+from dockwright.db.connection import Connection
 from dockwright.settings import Settings
 
 if TYPE_CHECKING:
@@ -18,13 +19,31 @@ LOCAL_CLIENT_ID = 1
 
 
 class State:
-    def __init__(self, settings: Settings) -> None:
+    """One client's view. A server makes one a caller with `of_client`, and one a build with `apart`."""
+
+    def __init__(self, settings: Settings, client_id: int = LOCAL_CLIENT_ID) -> None:
         self.settings = settings
-        self.client_id = LOCAL_CLIENT_ID
+        self.client_id = client_id
+
+    def of_client(self, client_id: int) -> State:
+        """The same database through the same connections, for another client."""
+        state = self.apart(client_id)
+        state.connection = self.connection
+        return state
+
+    def apart(self, client_id: int) -> State:
+        """With a connection of its own, for a build that writes its journal beside others; closed by `close`."""
+        state = State(self.settings, client_id)
+        state._sessions = self._sessions
+        return state
+
+    def close(self) -> None:
+        if "connection" in self.__dict__:
+            self.connection.close()
 
     @cached_property
-    def connection(self) -> journal.Connection:
-        """For `db.journal`: opened when first needed, brought to the newest schema."""
+    def connection(self) -> Connection:
+        """For `db.journal` and `db.queue`: opened when first needed, brought to the newest schema."""
         return schema.connect(self.settings)
 
     @cached_property
@@ -34,25 +53,21 @@ class State:
 
     @cached_property
     def _sessions(self) -> sessionmaker[Session]:
-        from sqlalchemy import create_engine, event
         from sqlalchemy.orm import sessionmaker
 
         _ = self.connection  # the schema first
-        engine = create_engine(schema.engine_url(self.settings), connect_args={"timeout": 30})
-        event.listen(engine, "connect", lambda connection, _: connection.execute("PRAGMA foreign_keys=ON"))
-        return sessionmaker(engine, expire_on_commit=False)
+        return sessionmaker(schema.create_engine(self.settings), expire_on_commit=False)
 
     @contextmanager
     def session(self) -> Iterator[Session]:
         """One transaction: committed at the end, rolled back by an exception. Raises `DiskFull` or `DatabaseError`."""
-        import sqlite3
-
-        from sqlalchemy.exc import OperationalError
+        from sqlalchemy.exc import DBAPIError
 
         try:
             with self._sessions.begin() as session:
                 yield session
-        except OperationalError as error:
-            if isinstance(error.orig, sqlite3.OperationalError):
-                raise journal.translated(error.orig) from error
+        except DBAPIError as error:
+            translated = self.connection.translated(error.orig) if isinstance(error.orig, Exception) else None
+            if translated is not None:
+                raise translated from error
             raise

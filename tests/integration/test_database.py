@@ -2,25 +2,32 @@
 
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from dockwright import settings as settings_module
 from dockwright.db import journal, schema
-from dockwright.db.journal import Connection, Journal
+from dockwright.db.connection import Connection
+from dockwright.db.journal import Journal
+from dockwright.db.queue import end_lost_builds
 from dockwright.db.tables import Base
 from dockwright.domain.events import Event
 from dockwright.domain.source import FolderSource
 from dockwright.errors import DatabaseError, Interrupted
+from dockwright.process import Cancel
 from dockwright.services import projects
 from dockwright.services.state import State
 from dockwright.settings import Settings
 
+DESCENDING = "ix_builds_queue"
+"""Alembic cannot compare an index that goes down."""
+
 
 @pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    return settings_module.load({"DOCKWRIGHT_HOME": str(tmp_path / "home")}, tmp_path / "none")
+def settings(tmp_path: Path, database: dict[str, str]) -> Settings:
+    return settings_module.load({"DOCKWRIGHT_HOME": str(tmp_path / "home"), **database}, tmp_path / "none")
 
 
 def test_a_home_whose_name_means_something_in_a_url(tmp_path: Path) -> None:
@@ -33,13 +40,14 @@ def test_a_home_whose_name_means_something_in_a_url(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def connection(settings: Settings) -> Connection:
+def connection(settings: Settings) -> Iterator[Connection]:
     connection = schema.connect(settings)
     connection.execute(
         "INSERT INTO projects (id, client_id, name, slug, description, source, build, deploy, auto_build, created_at)"
-        " VALUES (1, 1, 'App', 'app', '', '{}', '{}', '{}', 0, '2026-01-01 00:00:00')"
+        " VALUES (1, 1, 'App', 'app', '', '{}', '{}', '{}', FALSE, '2026-01-01 00:00:00')"
     )
-    return connection
+    yield connection
+    connection.close()
 
 
 def _claim(connection: Connection) -> int:
@@ -71,11 +79,14 @@ def test_head_is_the_newest_migration() -> None:
 def test_the_migrations_make_the_tables_of_the_models(settings: Settings) -> None:
     from alembic.autogenerate import compare_metadata
     from alembic.migration import MigrationContext
-    from sqlalchemy import create_engine
+    from sqlalchemy import NullPool, create_engine, inspect
 
     schema.upgrade(settings)
-    with create_engine(settings.database_url).connect() as connection:
-        assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
+    engine = create_engine(schema.engine_url(settings), poolclass=NullPool)
+    with engine.connect() as connection:
+        options = {"include_object": lambda _, name, *__: name != DESCENDING}
+        assert compare_metadata(MigrationContext.configure(connection, opts=options), Base.metadata) == []
+        assert DESCENDING in {index["name"] for index in inspect(connection).get_indexes("builds")}
 
 
 def test_first_starts_at_the_same_time_make_the_tables_once(settings: Settings) -> None:
@@ -103,7 +114,8 @@ def test_a_newer_database_is_refused(settings: Settings) -> None:
         schema.connect(settings)
 
 
-def test_a_file_that_is_no_database_is_named(settings: Settings) -> None:
+def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
+    settings = settings_module.load({"DOCKWRIGHT_HOME": str(tmp_path / "home")}, tmp_path / "none")
     assert settings.database_file is not None
     settings.database_file.parent.mkdir(parents=True)
     settings.database_file.write_text("this is no database, but long enough to be looked at as one\n" * 100)
@@ -116,7 +128,7 @@ def test_a_file_that_is_no_database_is_named(settings: Settings) -> None:
 
 def test_events_are_dense_and_in_their_order_from_many_threads(connection: Connection) -> None:
     build = _claim(connection)
-    with Journal(connection, build) as log:
+    with Journal(connection, build, cancel=Cancel()) as log:
         threads = [
             threading.Thread(target=lambda name=name: [log.sink(_log(f"{name} {n}")) for n in range(200)])
             for name in "abcd"
@@ -135,7 +147,7 @@ def test_events_are_dense_and_in_their_order_from_many_threads(connection: Conne
 def test_the_status_follows_the_stages(connection: Connection) -> None:
     build = _claim(connection)
     seen = []
-    with Journal(connection, build) as log:
+    with Journal(connection, build, cancel=Cancel()) as log:
         for stage in ("fetch", "build", "test", "deploy"):
             log.sink(_enter(stage))
             seen.append(connection.execute("SELECT status, stage FROM builds WHERE id = ?", (build,)).fetchone())
@@ -148,7 +160,7 @@ def test_the_status_follows_the_stages(connection: Connection) -> None:
 
 def test_a_build_that_somebody_ended_stops_at_its_next_move(connection: Connection) -> None:
     build = _claim(connection)
-    with Journal(connection, build) as log:
+    with Journal(connection, build, cancel=Cancel()) as log:
         log.sink(_enter("fetch"))
         connection.execute("UPDATE builds SET status = 'canceled' WHERE id = ?", (build,))
         with pytest.raises(Interrupted):
@@ -157,14 +169,17 @@ def test_a_build_that_somebody_ended_stops_at_its_next_move(connection: Connecti
 
 
 def test_a_move_that_is_not_allowed_is_a_bug(connection: Connection) -> None:
-    with Journal(connection, _claim(connection)) as log, pytest.raises(AssertionError, match="building to deployed"):
+    with (
+        Journal(connection, _claim(connection), cancel=Cancel()) as log,
+        pytest.raises(AssertionError, match="building to deployed"),
+    ):
         log.finish("deployed", {})
 
 
 def test_a_build_whose_worker_died_is_failed_once_its_lease_is_over(connection: Connection) -> None:
     alive, lost = _claim(connection), _claim(connection)
     connection.execute("UPDATE builds SET lease_until = '2020-01-01 00:00:00' WHERE id = ?", (lost,))
-    assert journal.end_lost_builds(connection) == [lost]
-    rows = dict(connection.execute("SELECT id, status FROM builds"))
+    assert end_lost_builds(connection) == [lost]
+    rows = dict(connection.execute("SELECT id, status FROM builds").fetchall())
     assert rows == {alive: "building", lost: "failed"}
-    assert journal.end_lost_builds(connection) == []
+    assert end_lost_builds(connection) == []
