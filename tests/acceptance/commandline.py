@@ -23,7 +23,15 @@ from dockwright.targets import haproxy
 
 COMMAND = str(Path(sys.executable).parent / "dockwright")
 LABEL = "dev.dockwright."
-SETTINGS = ("BUILD_", "DOCKWRIGHT_", "DOCKER_NETWORK_NAME", "IMAGE_SUBSTITUTES", "DATABASE_URL", "EDGE_BIND")
+SETTINGS = (
+    "BUILD_",
+    "DOCKWRIGHT_",
+    "DOCKER_NETWORK_NAME",
+    "DOCKER_REGISTRY_",
+    "IMAGE_SUBSTITUTES",
+    "DATABASE_URL",
+    "EDGE_BIND",
+)
 
 
 @dataclass(frozen=True, slots=True)
