@@ -95,4 +95,5 @@ def release_from_row(row: tables.Release, number: int | None = None) -> Release:
         manifest_digest=row.manifest_digest,
         revision=row.revision,
         build_id=row.build_id,
+        registry_ref=row.registry_ref,
     )

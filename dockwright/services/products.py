@@ -309,6 +309,7 @@ def _release_of_image(session: Session, state: State, name: str, number: int) ->
         manifest_digest=image.manifest_digest,
         revision=build.revision if build else None,
         build_id=image.build_id,
+        registry_ref=image.details.get("registry_ref"),
     )
 
 

@@ -143,5 +143,6 @@ def _insert_release(session: Session, row: tables.Product, release: Release) -> 
             env_vars=dict(release.env),
             volumes=list(release.volumes),
             has_health_check=release.has_health_check,
+            registry_ref=release.registry_ref,
         )
     )
