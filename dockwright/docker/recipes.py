@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 SUITE = "bookworm"
-"""The Debian release of all bases: the one with Python 3.11 and Node 18."""
+"""The Debian release of the bases: the one with Python 3.11 and Node 18."""
 
 BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
 _BUNDLE_VARIABLES = ("SSL_CERT_FILE", "CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "PIP_CERT", "NODE_EXTRA_CA_CERTS")
@@ -38,6 +38,8 @@ class Recipe:
     files: Mapping[str, str] = field(default_factory=dict)
     """Absolute path → text. Executable where it begins with `#!`."""
     env: Mapping[str, str] = field(default_factory=dict)
+    suite: str = SUITE
+    """The Debian release."""
     changes: tuple[str, ...] = ()
     """Dockerfile instructions for the image's configuration: CMD, ENTRYPOINT, EXPOSE, STOPSIGNAL."""
 
@@ -232,7 +234,7 @@ def bootstrap_command(recipe: Recipe, *, tar: Path, sources: Path, apt_options: 
         "--dpkgopt=path-include=/usr/share/doc/*/copyright",
         *(f"--aptopt={option}" for option in apt_options),
         f"--{'extract' if recipe.variant == 'extract' else 'customize'}-hook={HOOK}",
-        SUITE,
+        recipe.suite,
         str(tar),
         str(sources),
     ]
@@ -255,5 +257,7 @@ def import_command(recipe: Recipe, tar: Path, digest: str) -> list[str]:
 
 def digest_of(recipe: Recipe, overlay: Mapping[str, str]) -> str:
     """SHA-256 of all that decides what a base is, but for the versions of its packages. `overlay`: path → text."""
-    everything = json.dumps([asdict(recipe), HOOK, _LEFT_OUT, _BUNDLE_VARIABLES, dict(overlay)], sort_keys=True)
+    # The usual suite is left out: it was no part of a recipe when the first bases were made.
+    facts = {name: value for name, value in asdict(recipe).items() if (name, value) != ("suite", SUITE)}
+    everything = json.dumps([facts, HOOK, _LEFT_OUT, _BUNDLE_VARIABLES, dict(overlay)], sort_keys=True)
     return hashlib.sha256(everything.encode()).hexdigest()

@@ -101,11 +101,11 @@ def exchange(
     """
     connection = connect(host, timeout)
     try:
-        with connection, _ended_by(cancel, connection), connection.makefile("rb") as stream:
+        with connection, ended_by(cancel, connection), connection.makefile("rb") as stream:
             connection.sendall(_request(method, path, query, body, headers))
             status, headers = _head(stream)
             if status >= 400 or 300 <= status < 304:
-                raise _refusal(status, stream.read())
+                raise refusal(status, stream.read())
             yield Answer(status, headers, stream)
     except TimeoutError as error:
         raise EngineUnreachable(
@@ -120,7 +120,7 @@ def exchange(
 
 
 @contextmanager
-def _ended_by(cancel: Cancel | None, connection: socket.socket) -> Iterator[None]:
+def ended_by(cancel: Cancel | None, connection: socket.socket) -> Iterator[None]:
     """A read may wait for the engine for as long as it likes: on a cancel the connection is shut down under it."""
     if cancel is None:
         yield
@@ -170,7 +170,7 @@ def _head(stream: BinaryIO) -> tuple[int, dict[str, str]]:
     return int(status_line[1]), headers
 
 
-def _refusal(status: int, content: bytes) -> NotFound | Conflict | EngineError:
+def refusal(status: int, content: bytes) -> NotFound | Conflict | EngineError:
     message = _message(content) or f"status {status} without a reason"
     if status == 404:
         return NotFound(f"The Docker engine: {message}", remedy="Check the name; it may have been removed meanwhile")
