@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import sys
 import time
 from typing import Any
@@ -57,8 +56,6 @@ def build(
     from dockwright.queue.runner import run_claimed
     from dockwright.services.build import BuildOptions, claim_build
 
-    # A large context is some 100,000 objects that all stay: looking for garbage among them time and again finds none.
-    gc.set_threshold(100_000, 50, 50)
     state = open_state()
     options = BuildOptions(
         profile=profile,

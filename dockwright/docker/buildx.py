@@ -23,6 +23,11 @@ PLUGIN_FOLDERS = (
     "/usr/libexec/docker/cli-plugins",
 )
 INSTALL = "Install it (Debian: docker-buildx, elsewhere docker-buildx-plugin), then see: dockwright doctor"
+_ENVIRONMENT = {
+    "BUILDX_NO_DEFAULT_ATTESTATIONS": "1",
+    # For attestations alone it would run Git several times before it begins.
+    "BUILDX_GIT_INFO": "false",
+}
 Watch: TypeAlias = Callable[[Vertex | LogLine], None]
 _LOADS_BASE = re.compile(r"\[(?:internal|context (?P<for>\S+))\] load metadata for (?P<image>\S+)")
 _EXIT_CODE = re.compile(r"exit code: (\d+)")
@@ -77,7 +82,7 @@ class Build:
 
         # The socket that Engine uses is the one that buildx must use; `default` is the builder inside that engine.
         command = [find_plugin(), *build_command(self.plan, self.metadata_file)]
-        done = process.run(command, env={"BUILDX_NO_DEFAULT_ATTESTATIONS": "1"}, cancel=cancel, on_stderr=take)
+        done = process.run(command, env=_ENVIRONMENT, cancel=cancel, on_stderr=take)
         for item in self._splitter.close():
             self._take(item, watch)
         for line in self.progress.close():

@@ -145,6 +145,7 @@ class Planner:
 
     def _new_facts(self) -> _Facts:
         from dockwright.insight import dockerfile, inputs
+        from dockwright.insight.index import digest_text
 
         self._watch_dockerfile()
         committed_at, is_dirty = self.tree.committed_at, self.tree.is_dirty
@@ -153,7 +154,9 @@ class Planner:
 
             committed_at, is_dirty = git.describe(self.tree.root, self.ctx.cancel)
         return _Facts(
-            content=_digest("\n".join(f"{path}\0{facts[4]}\0{facts[5]}" for path, facts in self.index.files.items())),
+            content=digest_text(
+                "\n".join(f"{path}\0{facts[4]}\0{facts[5]}" for path, facts in self.index.files.items())
+            ),
             declared=sorted(dockerfile.declared_args(self.parsed)),
             refs=list(inputs.image_refs(self.parsed, target=self.request.target, args=self.request.args)),
             committed_at=committed_at,
