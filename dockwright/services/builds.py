@@ -49,6 +49,15 @@ def listing(state: State, limit: int) -> list[dict[str, Any]]:
     ]
 
 
+def get(state: State, build_id: int) -> Build:
+    """Its row. Raises `NotFound`."""
+    with state.session() as session:
+        row = session.scalar(select(Build).where(Build.id == build_id, Build.client_id == state.client_id))
+    if row is None:
+        raise NotFound(f"There is no build {build_id}", remedy="See: dockwright builds")
+    return row
+
+
 def is_finished(state: State, build_id: int) -> bool:
     """Raises `NotFound`. A build whose process has died is finished once its lease is over."""
     end_lost_builds(state.connection)

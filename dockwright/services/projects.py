@@ -7,12 +7,12 @@ import unicodedata
 from contextlib import suppress
 from typing import Any
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import delete, func, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from dockwright.db.journal import storable
-from dockwright.db.tables import Project, Template
+from dockwright.db.tables import Build, Project, Template
 from dockwright.domain.source import FolderSource, GitSource, TemplateSource, source_to_json
 from dockwright.errors import Conflict, NotFound, UsageError
 from dockwright.services.names import number_of
@@ -91,6 +91,21 @@ def create_from_source(state: State, source: FolderSource | GitSource, key: str,
     raise Conflict(f'"{name}" is being made by several processes at once', remedy="Try again in a moment")
 
 
+def remove_slip(state: State, project_id: int, build_id: int) -> bool:
+    """Removes a project and its only build, the one given; false where there is more of it by now."""
+    with suppress(IntegrityError), state.session() as session:
+        # Written first: where SQLite keeps the rows, nobody begins another build of it while we look. Elsewhere the
+        # other's row refuses what we are about to do.
+        session.execute(update(Project).where(Project.id == project_id).values(build_id=None))
+        others = select(Build.id).where(Build.project_id == project_id, Build.id != build_id)
+        if session.scalar(others.limit(1)) is not None:
+            return False
+        session.execute(delete(Build).where(Build.id == build_id))
+        session.execute(delete(Project).where(Project.id == project_id))
+        return True
+    return False
+
+
 def find(state: State, name: str) -> dict[str, Any]:
     """A project by its name, slug or id. Raises `NotFound`, naming those there are."""
     with state.session() as session:
@@ -101,6 +116,15 @@ def find(state: State, name: str) -> dict[str, Any]:
             slugs = session.scalars(mine.order_by(Project.id.desc()).limit(KNOWN_SHOWN)).all()
             known = f"There are: {', '.join(slugs)}" if slugs else "Make one with: dockwright new chatbot NAME"
             raise NotFound(f'There is no project "{name}", and no folder of that name', remedy=known)
+        return as_dict(found)
+
+
+def get(state: State, project_id: int) -> dict[str, Any]:
+    """A project by its number alone. Raises `NotFound`."""
+    with state.session() as session:
+        found = session.get(Project, project_id)
+        if found is None or found.client_id != state.client_id:
+            raise NotFound(f"There is no project {project_id}", remedy="See: GET /api/v1/projects")
         return as_dict(found)
 
 

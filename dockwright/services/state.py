@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from dockwright.db import journal, schema
 from dockwright.db.connection import Connection
+from dockwright.services.bus import Bus
 from dockwright.settings import Settings
 
 if TYPE_CHECKING:
@@ -21,9 +22,10 @@ LOCAL_CLIENT_ID = 1
 class State:
     """One client's view. A server makes one a caller with `of_client`, and one a build with `apart`."""
 
-    def __init__(self, settings: Settings, client_id: int = LOCAL_CLIENT_ID) -> None:
+    def __init__(self, settings: Settings, client_id: int = LOCAL_CLIENT_ID, bus: Bus | None = None) -> None:
         self.settings = settings
         self.client_id = client_id
+        self.bus = bus or Bus()
 
     def of_client(self, client_id: int) -> State:
         """The same database through the same connections, for another client."""
@@ -33,7 +35,7 @@ class State:
 
     def apart(self, client_id: int) -> State:
         """With a connection of its own, for a build that writes its journal beside others; closed by `close`."""
-        state = State(self.settings, client_id)
+        state = State(self.settings, client_id, self.bus)
         state._sessions = self._sessions
         return state
 

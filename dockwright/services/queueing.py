@@ -1,0 +1,113 @@
+"""Builds of the queue: put in, canceled, done again."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from typing import Any, get_args
+
+from dockwright.db import journal, queue
+from dockwright.db.queue import Origin
+from dockwright.domain.build import Profile
+from dockwright.domain.transitions import FINISHED, Status
+from dockwright.errors import Conflict, UsageError
+from dockwright.services import builds, projects
+from dockwright.services.state import State
+
+MAX_PRIORITY = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Queued:
+    """What `POST /builds/queue` answers."""
+
+    build_id: int
+    task_id: str
+    status: Status
+    position: int | None
+    message: str
+
+
+def queue_build(
+    state: State,
+    project_id: int,
+    *,
+    profile: str | None = None,
+    ref: str | None = None,
+    no_cache: bool = False,
+    deploy: bool | None = None,
+    priority: int = 0,
+    origin: Origin = "api",
+    created_by: int | None = None,
+) -> Queued:
+    """Raises `NotFound` for a project that is not the client's, `UsageError` for a value that cannot be."""
+    project = projects.get(state, project_id)
+    chosen = profile or project["build"].get("profile") or "prod"
+    if chosen not in get_args(Profile):
+        raise UsageError(f"There is no profile {chosen!r}", remedy=f"Use one of: {', '.join(get_args(Profile))}")
+    if not -MAX_PRIORITY <= priority <= MAX_PRIORITY:
+        raise UsageError(f"A priority of {priority} is too far off", remedy=f"Use -{MAX_PRIORITY} to {MAX_PRIORITY}")
+    options: dict[str, Any] = {
+        "no_cache": no_cache,
+        "deploy": project["deploy"].get("auto", True) if deploy is None else deploy,
+    }
+    return _queue(
+        state,
+        project,
+        profile=chosen,
+        ref=None if ref is None else journal.storable(ref),
+        options=options,
+        priority=priority,
+        origin=origin,
+        created_by=created_by,
+    )
+
+
+def _queue(state: State, project: dict[str, Any], **columns: Any) -> Queued:
+    task_id = str(uuid.uuid4())
+    build_id, superseded = queue.enqueue(
+        state.connection,
+        client_id=state.client_id,
+        project_id=project["id"],
+        builder=builder_name(state),
+        timeout_seconds=project["build"].get("timeout_seconds"),
+        task_id=task_id,
+        **columns,
+    )
+    for one in (*superseded, build_id):
+        state.bus.written(one)
+    state.bus.queued(build_id)
+    message = "Build has been queued"
+    if superseded:
+        message += f"; it takes the place of build {superseded[-1]}"
+    place = queue.position(state.connection, build_id)
+    return Queued(build_id=build_id, task_id=task_id, status="queued", position=place, message=message)
+
+
+def builder_name(state: State) -> str:
+    """The builder that a client's builds run on: the host's engine, or one of its own."""
+    return "shared" if state.settings.isolation == "shared" else f"isolated-{state.client}"
+
+
+def cancel(state: State, build_id: int) -> Status:
+    """Ends a queued build, and asks the worker of a running one to. Raises `NotFound`, or `Conflict` once finished."""
+    status = queue.request_cancel(state.connection, state.client_id, build_id)
+    state.bus.written(build_id)
+    return status
+
+
+def retry(state: State, build_id: int, *, created_by: int | None = None) -> Queued:
+    """A new build of what the old one was asked. Raises `NotFound`, or `Conflict` for one that has not finished."""
+    row = builds.get(state, build_id)
+    if row.status not in FINISHED:
+        raise Conflict(f"Build {build_id} has not finished: it is {row.status}", remedy="Wait for it, or cancel it")
+    return _queue(
+        state,
+        projects.get(state, row.project_id),
+        profile=row.profile,
+        ref=row.ref,
+        options=row.options,
+        priority=row.priority,
+        origin="api",
+        created_by=created_by,
+    )
