@@ -66,8 +66,9 @@ def _send(ctx: StageContext, engine: Engine, registry: Registry, image: Image, n
 
 @contextmanager
 def _one_at_a_time(ctx: StageContext, image: Image) -> Iterator[None]:
-    """Two builds with one tag at once must not push each other's image. The kernel lets go when a process dies."""
-    path = ctx.settings.home / "locks" / f"push-{image.name.replace('/', '.').replace(':', '.')}.lock"
+    """Two builds of a project with one tag must not push each other's image. The kernel lets go when a process dies."""
+    project = image.name.partition(":")[0].replace("/", ".")
+    path = ctx.settings.home / "locks" / f"push-{project}.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
     file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
