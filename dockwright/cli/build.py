@@ -54,7 +54,7 @@ def build(
     Example: dockwright build ~/my-app --port 8080
     """
     from dockwright.queue.runner import run_claimed
-    from dockwright.services.build import BuildOptions, claim_build
+    from dockwright.services.build import BuildOptions, claim_build, forget_if_never_begun
 
     state = open_state()
     options = BuildOptions(
@@ -76,6 +76,7 @@ def build(
         document = run_claimed(state, request, cancel, watch)
     finally:
         watch.close()
+    forget_if_never_begun(state, request, document)
     if as_json:
         print_json(document)
     _finish(document, as_json)

@@ -56,6 +56,8 @@ class BuildRequest:
     deploy: bool = True
     until: StageName | None = None
     """The last stage to run."""
+    is_project_new: bool = False
+    """The project was made by this very build, for a source that was never built before."""
     attempt: int = 1
     """How often the build was begun: an older attempt can write nothing any more."""
 

@@ -42,7 +42,7 @@ def claim_build(state: State, argument: str, options: BuildOptions) -> BuildRequ
     Raises `UsageError` for a tag or a secret that cannot be, and then nothing is inserted.
     """
     _check(options)
-    project = _project(state, argument)
+    project, is_new = _project(state, argument)
     settings = project["build"]
     profile: Profile = options.profile or settings.get("profile") or "prod"
     source = source_from_json(project["source"])
@@ -87,7 +87,27 @@ def claim_build(state: State, argument: str, options: BuildOptions) -> BuildRequ
         no_cache=options.no_cache,
         deploy=options.deploy,
         until=options.until,
+        is_project_new=is_new,
     )
+
+
+def forget_if_never_begun(state: State, request: BuildRequest, document: dict[str, Any]) -> None:
+    """A project that this very build made, and of which not a step could be begun, was a slip: nothing of it stays.
+
+    No Dockerfile, or one with a syntax error, a repository or a base that cannot be reached: there is no log to read
+    beyond the error itself. `document`, the build's, then names no build any more. What has begun to build stays, with
+    its log, and so does a project that was there before.
+    """
+    (build_stage,) = [stage for stage in document["stages"] if stage["stage"] == "build"]
+    if not request.is_project_new or document["error"] is None or build_stage["status"] != "pending":
+        return
+    from dockwright.services import projects
+    from dockwright.stages.plan import SERVICE
+    from dockwright.stages.staging import Staging
+
+    if projects.remove_slip(state, request.project_id, request.build_id):
+        Staging(state.settings.home, request.client, request.project, SERVICE).remove()
+        document["build_id"] = None
 
 
 def _check(options: BuildOptions) -> None:
@@ -108,16 +128,18 @@ def _check(options: BuildOptions) -> None:
             raise UsageError(f"The secret {fields['id']} has no variable {variable}", remedy=f"Set {variable} first")
 
 
-def _project(state: State, argument: str) -> dict[str, Any]:
+def _project(state: State, argument: str) -> tuple[dict[str, Any], bool]:
+    """The project, and whether it was made just now."""
     if not is_path(argument):
         from dockwright.services import projects
 
         # `app#v2` may be a repository at a ref, and may be the name that somebody gave a project: the name wins.
         if "#" not in argument or projects.is_known(state, argument):
-            return projects.find(state, argument)
+            return projects.find(state, argument), False
     source = detect(argument)
     key = source_key(source)
     found = journal.find_project(state.connection, state.client_id, key)
+    is_new = found is None
     if found is None:
         from dockwright.services import projects
 
@@ -127,4 +149,4 @@ def _project(state: State, argument: str) -> dict[str, Any]:
     if isinstance(source, GitSource):
         # The project is the repository; the ref is this build's, and so are credentials, which are stored nowhere.
         found["source"] |= {"ref": source.ref, "url": source.url}
-    return found
+    return found, is_new

@@ -56,6 +56,13 @@ class Staging:
             aside.write_text(json.dumps(self.memory))
             aside.replace(self._folder / "memory.json")
 
+    def remove(self) -> None:
+        """All that is remembered: for a project that is no more."""
+        from shutil import rmtree
+
+        if self._folder.exists():
+            rmtree(self._folder)
+
     def renew_name(self) -> None:
         """From now on BuildKit knows nothing of this context."""
         self.remember(salt=os.urandom(6).hex())
