@@ -146,7 +146,7 @@ SERVER_RECIPES: dict[str, Recipe] = {
             name="registry",
             image="localhost/base/registry:2",
             substitutes=("registry:*",),
-            packages=("docker-registry", "ca-certificates"),
+            packages=("docker-registry", "ca-certificates", "wget"),
             setup="ln -s /usr/bin/docker-registry /usr/local/bin/registry\nmkdir -p /var/lib/registry",
             files={
                 "/entrypoint.sh": _REGISTRY_ENTRY,
