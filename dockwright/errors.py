@@ -181,6 +181,12 @@ class SignInNeeded(NotAllowedError):
     http_status = 401
 
 
+class CsrfTokenNeeded(NotAllowedError):
+    """A change with a browser's session that may come from another site's page."""
+
+    code = "csrf_token_needed"
+
+
 class TooManyAttempts(NotAllowedError):
     """Wrong passwords too often: nobody may try again for a while."""
 
@@ -217,6 +223,12 @@ class LeaseLost(Interrupted):
     """The build is another worker's now, or was ended: this one must let go of it."""
 
     code = "lease_lost"
+
+
+class Stopping(Interrupted):
+    """The server that runs the build stops: the build goes back to the queue."""
+
+    code = "stopping"
 
 
 # --- the build failed -------------------------------------------------------------------------------------------

@@ -1,0 +1,167 @@
+"""Who asks: a bearer token or a browser's session, the client acted for, and the role.
+
+Routes take `Viewer`, `Member`, `Owner` or `Admin` and work on `caller.state`, which knows no other client.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from fastapi import Depends, Header
+from fastapi.openapi.models import APIKey, HTTPBearer
+from fastapi.security.base import SecurityBase
+from starlette.requests import HTTPConnection
+
+from dockwright.domain.roles import Role, is_at_least
+from dockwright.errors import CsrfTokenNeeded, NotAllowedError, SignInNeeded
+from dockwright.services import accounts, tokens
+from dockwright.services.state import LOCAL_CLIENT_ID, State
+
+SESSION_COOKIE = "dockwright_session"
+CSRF_COOKIE = "dockwright_csrf"
+CSRF_HEADER = "X-CSRF-Token"
+CLIENT_HEADER = "X-Dockwright-Client"
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+MAX_ID = 2**31 - 1
+"""What an id's column holds; a larger number is refused before PostgreSQL does it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks, and for which client."""
+
+    user_id: int
+    email: str
+    role: Role
+    client_id: int
+    """The client acted for."""
+    state: State
+    """Sees this client alone."""
+    address: str | None
+    token_id: int
+    """Of the session or API token that it came with."""
+
+
+class _Bearer(SecurityBase):
+    """FastAPI's own knows no WebSocket."""
+
+    def __init__(self) -> None:
+        self.model = HTTPBearer(description="The `access_token` of a login, or an API token.")
+        self.scheme_name = "bearer"
+
+    def __call__(self, connection: HTTPConnection) -> str | None:
+        scheme, _, value = connection.headers.get("Authorization", "").partition(" ")
+        return value.strip() if scheme.lower() == "bearer" else None
+
+
+class _SessionCookie(SecurityBase):
+    def __init__(self) -> None:
+        described = f"A browser's session. All but GET and HEAD need its {CSRF_HEADER} header as well."
+        self.model = APIKey.model_validate({"in": "cookie", "name": SESSION_COOKIE, "description": described})
+        self.scheme_name = "session"
+
+    def __call__(self, connection: HTTPConnection) -> str | None:
+        return connection.cookies.get(SESSION_COOKIE)
+
+
+def base_state(connection: HTTPConnection) -> State:
+    """The server's own, of the local client: for what is asked before anybody has signed in."""
+    state: State = connection.app.state.dockwright
+    return state
+
+
+def address_of(connection: HTTPConnection) -> str | None:
+    return connection.client.host if connection.client else None
+
+
+def signed_in(
+    connection: HTTPConnection,
+    bearer: Annotated[str | None, Depends(_Bearer())],
+    cookie: Annotated[str | None, Depends(_SessionCookie())],
+    client: Annotated[
+        int | None,
+        Header(alias=CLIENT_HEADER, ge=1, le=MAX_ID, description="The client that an administrator acts for."),
+    ] = None,
+) -> Caller:
+    """Raises `SignInNeeded`, `CsrfTokenNeeded`, or `NotFound` for a client that the caller may not act for."""
+    base = base_state(connection)
+    value = bearer or cookie
+    identity = tokens.identify(base, value) if value else None
+    if identity is None or value is None:
+        raise SignInNeeded(
+            "This session or token is not valid any more" if value else "This needs a session or a token",
+            remedy="Sign in with POST /api/v1/auth/login, or send an API token as: Authorization: Bearer …",
+        )
+    if not bearer:
+        _check_same_site(connection, value)
+    client_id = _client_acted_for(base, identity, client)
+    return Caller(
+        user_id=identity.user_id,
+        email=identity.email,
+        role=identity.role,
+        client_id=client_id,
+        state=base.of_client(client_id),
+        address=address_of(connection),
+        token_id=identity.token_id,
+    )
+
+
+def csrf_token(session_token: str) -> str:
+    """Follows from the session's token, which no other site can read, and tells nothing of it."""
+    return hmac.new(session_token.encode(), b"csrf", hashlib.sha256).hexdigest()
+
+
+def _check_same_site(connection: HTTPConnection, session_token: str) -> None:
+    """A browser sends its cookie along whichever page asked: this tells our own pages from others."""
+    if connection.scope["type"] == "websocket":
+        # A page cannot give headers to a WebSocket, but the browser tells which page it is.
+        if urlsplit(connection.headers.get("Origin", "")).netloc != connection.headers.get("Host"):
+            raise CsrfTokenNeeded(
+                "A page of another origin asked for this with your session",
+                remedy="Open it from the server's own pages, or send an API token as: Authorization: Bearer …",
+            )
+    elif connection.scope["method"] not in SAFE_METHODS:
+        sent = connection.headers.get(CSRF_HEADER, "")
+        if not hmac.compare_digest(sent.encode(), csrf_token(session_token).encode()):
+            raise CsrfTokenNeeded(
+                f"A change with a session cookie needs its {CSRF_HEADER} header",
+                remedy=f"Send the csrf_token of GET /api/v1/auth/me as {CSRF_HEADER}",
+            )
+
+
+def _client_acted_for(base: State, identity: tokens.Identity, asked: int | None) -> int:
+    own = identity.client_id or LOCAL_CLIENT_ID
+    if asked is None or asked == own:
+        return own
+    if identity.role != "admin":
+        raise accounts.no_such_client(asked)
+    accounts.get_client(base, asked)
+    return asked
+
+
+def _with_role(needed: Role) -> Callable[[Caller], Caller]:
+    def check(caller: Annotated[Caller, Depends(signed_in)]) -> Caller:
+        if not is_at_least(caller.role, needed):
+            raise NotAllowedError(
+                f"This needs the role {needed}, and yours is {caller.role}",
+                remedy="Ask an administrator for it" if needed == "admin" else "Ask an owner of your client for it",
+            )
+        return caller
+
+    return check
+
+
+viewer = _with_role("viewer")
+member = _with_role("member")
+owner = _with_role("owner")
+admin = _with_role("admin")
+
+Viewer = Annotated[Caller, Depends(viewer)]
+Member = Annotated[Caller, Depends(member)]
+Owner = Annotated[Caller, Depends(owner)]
+Admin = Annotated[Caller, Depends(admin)]
