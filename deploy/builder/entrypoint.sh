@@ -44,6 +44,7 @@ write_configuration() {
     cat >/etc/docker/daemon.json <<JSON
 {
   "hosts": ["unix:///run/d/docker.sock"],
+  "log-level": "warn",
   "group": "${DOCKWRIGHT_SOCKET_GROUP:-0}",
   "storage-driver": "overlay2",
   "bip": "$BRIDGE/24",

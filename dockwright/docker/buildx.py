@@ -69,8 +69,8 @@ class Build:
         self._splitter = Splitter()
         self._plain: list[str] = []
 
-    def run(self, watch: Watch, cancel: Cancel) -> str:
-        """Builds, and returns the image's digest.
+    def run(self, watch: Watch, cancel: Cancel, docker_host: str | None = None) -> str:
+        """Builds, by the engine at `docker_host` where that is not the usual one, and returns the image's digest.
 
         `watch` is called with each vertex that changed its state and each line of output, from a reader's thread.
         Raises `StepFailed`, `BaseImageMissing` or `BuilderFailed`.
@@ -82,7 +82,8 @@ class Build:
 
         # The socket that Engine uses is the one that buildx must use; `default` is the builder inside that engine.
         command = [find_plugin(), *build_command(self.plan, self.metadata_file)]
-        done = process.run(command, env=_ENVIRONMENT, cancel=cancel, on_stderr=take)
+        env = {**_ENVIRONMENT, "DOCKER_HOST": docker_host} if docker_host else _ENVIRONMENT
+        done = process.run(command, env=env, cancel=cancel, on_stderr=take)
         for item in self._splitter.close():
             self._take(item, watch)
         for line in self.progress.close():

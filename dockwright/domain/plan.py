@@ -112,6 +112,8 @@ class ServicePlan:
     context_bytes: int
     reuse: str | None
     """Digest of the image that has this manifest already and is still there."""
+    bases: Mapping[str, str] = field(default_factory=dict)
+    """Image named in the Dockerfile → id of what it is built on, on the host's engine."""
     no_cache: bool = False
     build_date: str = ""
     """What BUILD_DATE is for this build, whether the Dockerfile asks for it or not."""

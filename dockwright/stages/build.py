@@ -37,26 +37,41 @@ def _reuse(ctx: StageContext, engine: Engine, plan: ServicePlan) -> Image:
 
 
 def _build(ctx: StageContext, engine: Engine, plan: ServicePlan) -> Image:
-    from dockwright.docker.buildx import Build
-
     check_disk(ctx, engine)
     for ref, local in plan.substitutes.items():
         ctx.log(f"{local} stands for {ref}")
     started = time.monotonic()
+    digest, steps = _run(ctx, engine, plan) if ctx.builder.kind == "shared" else _run_apart(ctx, engine, plan)
+    # An image that fails its tests, or whose deployment fails, is no image of the project's.
+    ctx.on_failure.append(lambda: engine.remove_image(plan.tags[0]))
+    return _image(engine, plan, digest, seconds=time.monotonic() - started, steps=steps)
+
+
+def _run_apart(ctx: StageContext, engine: Engine, plan: ServicePlan) -> tuple[str, tuple[Step, ...]]:
+    """On the client's own builder, and from there to our engine."""
+    from dockwright.stages import isolation
+
+    with isolation.builder_with_bases(ctx, engine, plan) as (worker, its_plan):
+        digest, steps = _run(ctx, worker, its_plan)
+        return isolation.bring(ctx, worker, engine, plan, digest), steps
+
+
+def _run(ctx: StageContext, engine: Engine, plan: ServicePlan) -> tuple[str, tuple[Step, ...]]:
+    """The image's digest on the engine that builds it, and the steps."""
+    from dockwright.docker.buildx import Build
+
     folder = ctx.make_workspace(f"build-{plan.service}")
     build = Build(_for_this_host(ctx, plan, folder), folder / "metadata.json")
     reporter = _Reporter(ctx, plan)
     with _Beside(ctx, plan, reporter), reporter:
-        digest = build.run(reporter, ctx.cancel)
+        digest = build.run(reporter, ctx.cancel, ctx.builder.docker_host)
     if changed := reporter.changed:
         engine.remove_image(digest, force=True)
         raise SourceChanged(
             f"{', '.join(changed[:3])} changed while it was being built, so the image may hold either version",
             remedy="Build again; what an app writes while it runs belongs into .dockerignore",
         )
-    # An image that fails its tests, or whose deployment fails, is no image of the project's.
-    ctx.on_failure.append(lambda: engine.remove_image(plan.tags[0]))
-    return _image(engine, plan, digest, seconds=time.monotonic() - started, steps=build.steps())
+    return digest, build.steps()
 
 
 def _for_this_host(ctx: StageContext, plan: ServicePlan, folder: Path) -> ServicePlan:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dockwright.domain.build import BuildRequest, History, StageName
+from dockwright.domain.builder import SHARED, Builder
 from dockwright.domain.events import Event, Sink, Stream
 from dockwright.process import Cancel
 from dockwright.settings import Settings
@@ -24,6 +25,8 @@ class StageContext:
     request: BuildRequest
     settings: Settings
     history: History
+    builder: Builder = SHARED
+    """Where the image is built. It is tested, and runs, on the host's engine."""
     live: LiveState | None = None
     """What is live, handed in by the runner when the deploy stage begins."""
     workspace: Path

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from dockwright.docker.engine import Engine
 from dockwright.domain.build import BuiltImage
+from dockwright.domain.builder import SHARED
 from dockwright.domain.plan import InputManifest, Plan, ServicePlan
 from dockwright.domain.source import Tree, url_without_credentials
 from dockwright.errors import NoDockerfile, NotFound
@@ -96,6 +97,11 @@ class Planner:
             "head": self.tree.revision,
         }
         memory = self.staging.memory
+        if memory.get("builder", SHARED.name) != self.ctx.builder.name:
+            # What is remembered is what another builder was sent: this one may have seen something older.
+            self.staging.renew_name()
+            self.staging.remember(builder=self.ctx.builder.name)
+            memory = self.staging.memory
         is_same = all(memory.get(name) == value for name, value in setting.items())
         facts = _Facts(**memory["facts"]) if is_same else self._new_facts()
         build_date, args = self._args(facts)
@@ -268,6 +274,7 @@ class Planner:
             tags=(self._image_name(found),),
             labels=self._labels(facts, build_date, digest),
             substitutes=bases.substitutes,
+            bases=bases.digests,
             base_ports=bases.ports,
             manifest_digest=digest,
             manifest=manifest,
