@@ -380,6 +380,8 @@ def save_artifacts(connection: Connection, build_id: int, artifacts: Sequence[tu
     with transaction(connection):
         connection.executemany(
             "INSERT INTO build_artifacts (build_id, artifact_type, file_path, content, created_at)"
-            " VALUES (?, ?, ?, ?, ?)",
+            " VALUES (?, ?, ?, ?, ?)"
+            # An attempt that was cut off may have kept them already.
+            " ON CONFLICT (build_id, artifact_type, file_path) DO UPDATE SET content = excluded.content",
             [(build_id, *map(storable, artifact), timestamp(time.time())) for artifact in artifacts],
         )

@@ -15,13 +15,14 @@ from dockwright.db.queue import end_lost_builds
 from dockwright.domain.build import STAGE_NAMES, BuildRequest, History, StageResult
 from dockwright.domain.events import Event
 from dockwright.domain.transitions import Status
-from dockwright.errors import DockwrightError, Interrupted
+from dockwright.errors import DockwrightError, Interrupted, Stopping
 from dockwright.pipeline import Outcome
 from dockwright.process import Cancel
 from dockwright.services.state import State
 from dockwright.stages.context import StageContext
 
 if TYPE_CHECKING:
+    from dockwright.db import tables
     from dockwright.domain.image import Image
     from dockwright.domain.product import LiveState, Release
     from dockwright.services.releases import Attempt
@@ -73,7 +74,10 @@ def run_claimed(
         finally:
             books.lock.release()
             result = document(request, outcome, time.time() - started)
-            log.finish(_status(outcome), _columns(outcome, result))
+            if isinstance(outcome.error, Stopping):
+                log.flush()  # the reaper puts it back into the queue
+            else:
+                log.finish(_status(outcome), _columns(outcome, result))
     return result
 
 
@@ -87,15 +91,27 @@ class _Books:
         self._live: LiveState | None = None
         self._attempt: Attempt | None = None
         self._started = 0.0
-        self.lock = ProductLock(state.settings.home, request.project)
+        self.lock = ProductLock(state)
 
     def live_state(self) -> LiveState:
         from dockwright.services import live
 
-        self.lock.acquire(self._cancel)
         request = self._request
         self._started = time.time()
-        self._row = live.product_of_project(
+        self._row = self._product_row()
+        if self._row.id is not None:
+            self.lock.acquire(self._row.id, self._cancel)
+            self._row = self._product_row()  # another deployment may have changed it while we waited
+        self._live = live.live_state(
+            self._state, self._row, project=request.project, env=request.env, port=request.port
+        )
+        return self._live
+
+    def _product_row(self) -> tables.Product:
+        from dockwright.services import live
+
+        request = self._request
+        return live.product_of_project(
             self._state,
             request.project_id,
             slug=request.project,
@@ -103,10 +119,6 @@ class _Books:
             env=request.env,
             port=request.port,
         )
-        self._live = live.live_state(
-            self._state, self._row, project=request.project, env=request.env, port=request.port
-        )
-        return self._live
 
     def keep(self, outcome: Outcome) -> None:
         """All stages are done, and nothing of the old version is let go of yet."""

@@ -5,17 +5,20 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 from dockwright.db import journal
 from dockwright.domain.build import BuildRequest, Profile, StageName
 from dockwright.domain.plan import secret_id
-from dockwright.domain.source import GitSource, source_from_json
+from dockwright.domain.source import GitSource, Source, source_from_json
 from dockwright.errors import UsageError
 from dockwright.process import identity
 from dockwright.services.state import State
 from dockwright.sources.detect import detect, is_path, name_of, source_key
+
+if TYPE_CHECKING:
+    from dockwright.db.queue import Claim
 
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 
@@ -66,6 +69,32 @@ def claim_build(state: State, argument: str, options: BuildOptions) -> BuildRequ
         },
         worker=identity(),
     )
+    request = _request(state, project, source, options, build_id=build_id, profile=profile)
+    return replace(request, is_project_new=is_new)
+
+
+def request_of(state: State, claim: Claim) -> BuildRequest:
+    """What a build of the queue is to do: its project as it is now, and what was asked when it was queued."""
+    from dockwright.services import builds, projects
+
+    row, project = builds.get(state, claim.build_id), projects.get(state, claim.project_id)
+    asked = {name: value for name, value in row.options.items() if name in _KEPT}
+    source = source_from_json(project["source"])
+    if row.ref is not None and isinstance(source, GitSource):
+        source = replace(source, ref=row.ref)
+    profile: Profile = "dev" if row.profile == "dev" else "prod"
+    request = _request(state, project, source, BuildOptions(**asked), build_id=row.id, profile=profile)
+    return replace(request, attempt=claim.attempt)
+
+
+_KEPT = frozenset({"args", "tag", "port", "no_cache", "deploy", "until"})
+"""Options that a build's row holds in full; of secrets and of the environment it holds the names alone."""
+
+
+def _request(
+    state: State, project: dict[str, Any], source: Source, options: BuildOptions, *, build_id: int, profile: Profile
+) -> BuildRequest:
+    settings, deploy = project["build"], project["deploy"]
     return BuildRequest(
         build_id=build_id,
         client=state.client,
@@ -82,12 +111,15 @@ def claim_build(state: State, argument: str, options: BuildOptions) -> BuildRequ
         args={**settings.get("args", {}), **options.args},
         secrets=options.secrets,
         # What the product was given before holds on, and the test stage must have it too.
-        env={**journal.product_env(state.connection, project["id"]), **options.env},
-        port=options.port or project["deploy"].get("port"),
+        env={
+            **journal.product_env(state.connection, project["id"]),
+            **deploy.get("env_vars", {}),
+            **options.env,
+        },
+        port=options.port or deploy.get("port"),
         no_cache=options.no_cache,
         deploy=options.deploy,
         until=options.until,
-        is_project_new=is_new,
     )
 
 

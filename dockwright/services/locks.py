@@ -1,34 +1,56 @@
-"""One deployment of a product at a time, whichever process it runs in."""
+"""One deployment of a product at a time, whichever process or machine it runs on."""
 
 from __future__ import annotations
 
 import fcntl
 import os
-from pathlib import Path
 
+from dockwright.db.connection import Connection, PostgresConnection
 from dockwright.process import Cancel
+from dockwright.services.state import State
+
+_KIND = 0x0D0C
+"""First half of the advisory locks' numbers, the second being the product's."""
 
 
 class ProductLock:
-    """Held from the look at what is live to the end of the cut-over. The kernel lets go of it when a process dies."""
+    """Held from the look at what is live to the end of the cut-over. It ends with the process that holds it: the
+    kernel lets go of a file's lock, PostgreSQL of those of a connection that is gone.
+    """
 
-    def __init__(self, home: Path, slug: str) -> None:
-        self._path = home / "locks" / f"{slug}.lock"
+    def __init__(self, state: State) -> None:
+        self._state = state
         self._file: int | None = None
+        self._connection: Connection | None = None
 
-    def acquire(self, cancel: Cancel) -> None:
+    def acquire(self, product_id: int, cancel: Cancel) -> None:
         """Waits for the other deployment to end; raises as `Cancel.check` does."""
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        while True:
-            try:
-                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                cancel.sleep(0.1)
-            else:
-                return
+        while not self.try_acquire(product_id):
+            cancel.sleep(0.1)
+
+    def try_acquire(self, product_id: int) -> bool:
+        if self._state.settings.database_file is None:
+            return self._lock_in_database(product_id)
+        if self._file is None:
+            path = self._state.settings.home / "locks" / f"product-{product_id}.lock"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def _lock_in_database(self, product_id: int) -> bool:
+        if self._connection is None:
+            self._connection = PostgresConnection(self._state.settings.database_url)
+        row = self._connection.execute("SELECT pg_try_advisory_lock(?, ?)", (_KIND, product_id)).fetchone()
+        return bool(row[0])
 
     def release(self) -> None:
         if self._file is not None:
             os.close(self._file)
             self._file = None
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None

@@ -244,8 +244,8 @@ def check_digests(engine: Engine, deployed: Deployed) -> None:
 
 @contextmanager
 def _locked(state: State, row: tables.Product, cancel: Cancel) -> Iterator[None]:
-    lock = ProductLock(state.settings.home, row.slug)
-    lock.acquire(cancel)
+    lock = ProductLock(state)
+    lock.acquire(row.id, cancel)
     try:
         yield
     finally:

@@ -1,0 +1,74 @@
+"""The queue's workers as threads of the server: nothing to install."""
+
+from __future__ import annotations
+
+import threading
+
+import structlog
+
+from dockwright.errors import DockwrightError
+from dockwright.queue.worker import ReaperThread, Worker
+from dockwright.services.state import State
+
+log = structlog.get_logger()
+
+POLL_SECONDS = 1.0
+"""How long a build that another process queued may wait to be seen."""
+
+
+class EmbeddedQueue:
+    """As many threads as builds may run at once. Woken by the bus, and by the clock for what other processes queue."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self.worker = Worker(state)
+        self._reaper = ReaperThread(state)
+        self._wake = threading.Condition()
+        self._news = 0
+        self._ended = False
+        self._threads = [
+            threading.Thread(target=self._work, name=f"worker-{number}", daemon=True)
+            for number in range(1, state.settings.max_workers + 1)
+        ]
+
+    def start(self) -> None:
+        self._forget = self._state.bus.on_queued(self._notice)
+        for thread in (self._reaper, *self._threads):
+            thread.start()
+
+    def stop(self) -> None:
+        """Ends when every build that ran has been given back to the queue."""
+        self.worker.stop()
+        with self._wake:
+            self._ended = True
+            self._wake.notify_all()
+        for thread in self._threads:
+            thread.join()
+        self._forget()
+        self._reaper.stop()
+
+    def _notice(self, build_id: int) -> None:
+        with self._wake:
+            self._news += 1
+            self._wake.notify()
+
+    def _work(self) -> None:
+        own = self._state.apart(self._state.client_id)
+        while not self._ended:
+            seen = self._news
+            try:
+                has_run = self.worker.run_next(own)
+            except DockwrightError as error:
+                log.warning("worker.waits", reason=error.message)
+                has_run = False
+            except Exception:
+                log.exception("worker.failed")
+                has_run = False
+            if not has_run:
+                self._sleep(seen)
+        own.close()
+
+    def _sleep(self, seen: int) -> None:
+        with self._wake:
+            if not self._ended and self._news == seen:
+                self._wake.wait(POLL_SECONDS)

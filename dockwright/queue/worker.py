@@ -1,0 +1,153 @@
+"""Takes builds from the queue and runs them, one after another; and puts right what dead workers have left.
+
+`Worker.run_next` is what the embedded threads and Celery's tasks both call: a claim, and the same runner as the CLI's.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import structlog
+
+from dockwright.db import queue
+from dockwright.db.journal import timestamp
+from dockwright.db.queue import Claim, Limits, Reaper
+from dockwright.domain.events import Event
+from dockwright.errors import DockwrightError, LeaseLost, Stopping
+from dockwright.process import Cancel, identity
+from dockwright.queue.runner import run_claimed
+from dockwright.services import recovery
+from dockwright.services.build import request_of
+from dockwright.services.state import State
+
+log = structlog.get_logger()
+
+REAP_SECONDS = 2.0
+"""How often dead workers are looked for."""
+
+
+class Worker:
+    """The builds that this process runs. Its methods may be called from any thread."""
+
+    def __init__(self, state: State) -> None:
+        settings = state.settings
+        self._limits = Limits(
+            overall=settings.max_workers, client=settings.client_max_workers, builder=settings.builder_max_workers
+        )
+        self._lock = threading.Lock()
+        self._running: dict[int, Cancel] = {}
+        self._is_stopping = False
+
+    @property
+    def running(self) -> tuple[int, ...]:
+        return tuple(self._running)
+
+    def stop(self) -> None:
+        """Claims nothing more, and ends what runs: those builds go back to the queue."""
+        with self._lock:
+            self._is_stopping = True
+            for cancel in self._running.values():
+                cancel.set(Stopping("The server is stopping", remedy="The build begins anew when it is back"))
+
+    def run_next(self, own: State) -> bool:
+        """Claims a build and runs it to its end; false where there was none to claim. Raises `DatabaseError`.
+
+        `own` is the calling thread's, apart from others: whoever claims must not wait for one that writes a large log.
+        """
+        if self._is_stopping:
+            return False
+        claim = queue.claim(own.connection, identity(), self._limits)
+        if claim is None:
+            return False
+        own.bus.written(claim.build_id)
+        with structlog.contextvars.bound_contextvars(build=claim.build_id, client=claim.client_id):
+            self._run(own.of_client(claim.client_id), claim)
+        own.bus.written(claim.build_id)
+        own.bus.queued(claim.build_id)  # there is room for another
+        return True
+
+    def _run(self, state: State, claim: Claim) -> None:
+        log.info("build.started", attempt=claim.attempt)
+        started = time.monotonic()
+        try:
+            document = self._run_claimed(state, claim)
+            log.info("build.ended", status=document["status"], seconds=round(time.monotonic() - started, 3))
+        except LeaseLost as error:
+            log.warning("build.lease_lost", reason=error.message)
+        except Exception as error:
+            log.exception("build.crashed")
+            _fail(state, claim, error)
+
+    def _run_claimed(self, state: State, claim: Claim) -> dict[str, object]:
+        timeout = _timeout(state, claim)
+        cancel = Cancel(time.monotonic() + timeout)
+        with self._lock:
+            self._running[claim.build_id] = cancel
+            if self._is_stopping:
+                cancel.set(Stopping("The server is stopping", remedy="The build begins anew when it is back"))
+        try:
+            if claim.attempt > 1:
+                recovery.clean_up_after(state, claim.build_id, lambda text: log.info("recovered", what=text))
+            return run_claimed(state, request_of(state, claim), cancel, written=state.bus.written)
+        finally:
+            with self._lock:
+                del self._running[claim.build_id]
+            if self._is_stopping:
+                queue.give_back(state.connection, claim)
+
+
+def _timeout(state: State, claim: Claim) -> int:
+    row = state.connection.execute("SELECT timeout_seconds FROM builds WHERE id = ?", (claim.build_id,)).fetchone()
+    return int(row[0] or state.settings.timeout_seconds)
+
+
+def _fail(state: State, claim: Claim, error: Exception) -> None:
+    """A build that could not even begin, its project being broken, say. What the runner has ended is left as it is."""
+    from dockwright.db.journal import Journal
+
+    shown = error.message if isinstance(error, DockwrightError) else f"{type(error).__name__}: {error}"
+    code = error.code if isinstance(error, DockwrightError) else "internal_error"
+    columns = {"error_code": code, "error_message": shown}
+    try:
+        with Journal(state.connection, claim.build_id, cancel=Cancel(), attempt=claim.attempt) as journal:
+            journal.sink(Event("log", shown, time.time(), "fetch"))
+            journal.finish("failed", columns)
+    except LeaseLost:
+        return  # it was ended
+
+
+class ReaperThread(threading.Thread):
+    """Puts builds of dead workers back into the queue, and puts right what they left."""
+
+    def __init__(self, state: State) -> None:
+        super().__init__(name="reaper", daemon=True)
+        self._state = state.apart(state.client_id)
+        self._ended = threading.Event()
+
+    def run(self) -> None:
+        reaper: Reaper | None = None
+        while not self._ended.wait(0.0 if reaper is None else REAP_SECONDS):
+            try:
+                reaper = reaper or Reaper(self._state.connection)
+                for build_id in reaper.take_back():
+                    self._recover(build_id)
+            except DockwrightError as error:
+                log.warning("reaper.waits", reason=error.message)
+            except Exception:
+                log.exception("reaper.failed")
+            if reaper is None:
+                self._ended.wait(REAP_SECONDS)
+        self._state.close()
+
+    def _recover(self, build_id: int) -> None:
+        log.warning("build.worker_lost", build=build_id, at=timestamp(time.time()))
+        row = self._state.connection.execute("SELECT client_id FROM builds WHERE id = ?", (build_id,)).fetchone()
+        state = self._state.of_client(row[0])
+        recovery.clean_up_after(state, build_id, lambda text: log.info("recovered", what=text))
+        self._state.bus.written(build_id)
+        self._state.bus.queued(build_id)
+
+    def stop(self) -> None:
+        self._ended.set()
+        self.join(timeout=10)
