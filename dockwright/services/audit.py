@@ -1,0 +1,90 @@
+"""Who did what: entries that are written with what was done, and read page by page."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from dockwright.db.journal import storable
+from dockwright.db.tables import AuditEntry
+from dockwright.services.paging import page
+from dockwright.services.state import State
+
+MAX_ACTOR = 255
+
+
+class Actor(Protocol):
+    """Whoever does something; the API's `Caller` is one."""
+
+    @property
+    def user_id(self) -> int | None: ...
+    @property
+    def email(self) -> str: ...
+    @property
+    def client_id(self) -> int | None: ...
+    @property
+    def address(self) -> str | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Someone:
+    """An actor that came by no request, or has not signed in."""
+
+    email: str
+    client_id: int | None = None
+    user_id: int | None = None
+    address: str | None = None
+
+
+SYSTEM = Someone("system")
+
+
+def record(
+    session: Session,
+    actor: Actor,
+    action: str,
+    object_type: str | None = None,
+    object_id: int | None = None,
+    **detail: Any,
+) -> None:
+    """In the transaction of what was done. `action` is `project.create`, `login.failed`…; `detail` goes into JSON."""
+    session.add(
+        AuditEntry(
+            client_id=actor.client_id,
+            user_id=actor.user_id,
+            actor=storable(actor.email)[:MAX_ACTOR],
+            action=action,
+            object_type=object_type,
+            object_id=object_id,
+            address=actor.address,
+            detail=detail,
+        )
+    )
+
+
+def write(
+    state: State, actor: Actor, action: str, object_type: str | None = None, object_id: int | None = None, **detail: Any
+) -> None:
+    """An entry of its own, for what is done outside of a session: a build queued, a product started."""
+    with state.session() as session:
+        record(session, actor, action, object_type, object_id, **detail)
+
+
+def listing(
+    state: State, limit: int, cursor: str | None = None, *, of_all_clients: bool = False
+) -> tuple[list[dict[str, Any]], str | None]:
+    """Newest first, and the cursor of what is behind them."""
+    query = select(AuditEntry)
+    if not of_all_clients:
+        query = query.where(AuditEntry.client_id == state.client_id)
+    with state.session() as session:
+        found = page(session, query, AuditEntry.id, limit, cursor)
+    return [_as_dict(row) for row in found.rows], found.next_cursor
+
+
+def _as_dict(row: AuditEntry) -> dict[str, Any]:
+    names = ("id", "at", "client_id", "user_id", "actor", "action", "object_type", "object_id", "address", "detail")
+    return {name: getattr(row, name) for name in names}
