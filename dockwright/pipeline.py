@@ -90,6 +90,17 @@ def _test(ctx: StageContext, so_far: Outcome) -> None:
 
     assert so_far.tree is not None
     so_far.test = test(ctx, so_far.images, so_far.tree.smoke_tests)
+    found = {tested.service: tested.port for tested in so_far.test.images}
+    so_far.images = tuple(_listening_on(image, found[image.service]) for image in so_far.images)
+
+
+def _listening_on(image: Image, port: int | None) -> Image:
+    """The port on which it was seen to listen comes first: that one is deployed, now and whenever the image is."""
+    if port is None or image.ports[0] == port:
+        return image
+    from dataclasses import replace
+
+    return replace(image, ports=(port, *(other for other in image.ports if other != port)))
 
 
 def _scan(ctx: StageContext, so_far: Outcome) -> None:

@@ -35,6 +35,8 @@ class ImageTest:
     service: str
     seconds_to_ready: float | None = None
     """None where the image was not started."""
+    port: int | None = None
+    """The first of the image's ports on which it listens."""
     smoke_tests: tuple[SmokeResult, ...] = ()
     reason: str | None = None
     """Why there was nothing to test."""
@@ -63,12 +65,14 @@ def _test_image(ctx: StageContext, engine: Engine, image: Image, smoke_tests: tu
     details = engine.image(image.digest)
     if details is None:
         raise Unhealthy(f"The image {image.name} is not on the engine any more", remedy="Start the build again")
-    port = image.ports[0] if image.ports else None
     with _container(ctx, engine, image, details, _environment(ctx, smoke_tests)) as container:
-        seconds = readiness.wait_ready(engine, container, port, ctx.cancel, readiness.start_window(details))
-        ctx.log(f"{image.service}: ready after {seconds:.2f} s")
-        results = _call(ctx, engine, container, port, smoke_tests) if port else ()
-    return ImageTest(service=image.service, seconds_to_ready=seconds, smoke_tests=results)
+        window = readiness.start_window(details)
+        ready = readiness.wait_ready(engine, container, image.ports, ctx.cancel, window)
+        ctx.log(f"{image.service}: ready after {ready.seconds:.2f} s")
+        if ready.port is not None and ready.port != image.ports[0]:
+            ctx.log(f"{image.service}: listens on port {ready.port}, and on {image.ports[0]} nobody does")
+        results = _call(ctx, engine, container, ready.port, smoke_tests) if ready.port else ()
+    return ImageTest(service=image.service, seconds_to_ready=ready.seconds, port=ready.port, smoke_tests=results)
 
 
 def _environment(ctx: StageContext, smoke_tests: tuple[SmokeTest, ...]) -> Mapping[str, str]:

@@ -65,7 +65,8 @@ class DockerTarget:
     def wait_ready(self, instance: Instance, release: Release, cancel: Cancel, seconds: float | None = None) -> float:
         """Seconds until it was ready, and from then on the engine starts it again when it ends. Raises `Unhealthy`."""
         window = readiness.start_window(self._image(release)) if seconds is None else seconds
-        took = readiness.wait_ready(self.engine, instance.container_id, release.container_port, cancel, window)
+        ports = (release.container_port,)
+        took = readiness.wait_ready(self.engine, instance.container_id, ports, cancel, window).seconds
         # Only now: until it is ready, a crash is to end it for good, so that its exit code and lines can be told.
         policy = {"RestartPolicy": {"Name": RESTART_POLICY}}
         self.engine.request("POST", f"/containers/{instance.container_id}/update", body=policy)

@@ -1,9 +1,11 @@
-"""When a container is ready: its health check passes and its port accepts, whichever of them it has."""
+"""When a container is ready: its health check passes and a port of its own accepts, whichever of them it has."""
 
 from __future__ import annotations
 
 import socket
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from dockwright.docker.engine import Document, Engine
@@ -13,6 +15,8 @@ from dockwright.process import Cancel
 READY_SECONDS = 120.0
 """How long a container without a health check may take; models that are loaded at the start take a while."""
 POLL_SECONDS = 0.05
+SETTLE_SECONDS = 2.0
+"""How long after its first port an app without a health check may take to open the one that is preferred."""
 START_INTERVAL_SECONDS = 0.2
 LAST_LINES = 30
 
@@ -52,13 +56,23 @@ def _health_check(image: Document) -> dict[str, Any] | None:
     return check if check.get("Test") and check["Test"] != ["NONE"] else None
 
 
-def wait_ready(engine: Engine, container: str, port: int | None, cancel: Cancel, seconds: float) -> float:
-    """Waits until the container is ready and returns the seconds it took.
+@dataclass(frozen=True, slots=True)
+class Ready:
+    seconds: float
+    port: int | None
+    """The first of the ports that accepts; none where none was asked for."""
 
-    The port is asked at the container's own address: at the published one the engine's proxy accepts, whether the app
-    does or not. Raises `Unhealthy` with the last log lines when the container ends or the time is over.
+
+def wait_ready(engine: Engine, container: str, ports: Sequence[int], cancel: Cancel, seconds: float) -> Ready:
+    """Waits until the container is ready: one of its ports accepts, and its health check passes.
+
+    Where a later port is the first to accept, those before it get `SETTLE_SECONDS`, unless a health check says that
+    the app is ready. The ports are asked at the container's own address: at a published one the engine's proxy
+    accepts, whether the app does or not. Raises `Unhealthy` with the last log lines when the container ends or the
+    time is over.
     """
     started = time.monotonic()
+    accepted_at = None
     while True:
         cancel.check()
         details = engine.container(container)
@@ -68,11 +82,15 @@ def wait_ready(engine: Engine, container: str, port: int | None, cancel: Cancel,
         if not state["Running"] or details["RestartCount"]:
             raise _ended(engine, container, state)
         health = state.get("Health", {}).get("Status", "none")
-        accepts = port is None or _accepts(address(details), port)
+        port = next((port for port in ports if _accepts(address(details), port)), None)
+        accepts, now = port is not None or not ports, time.monotonic()
         if accepts and health in ("healthy", "none"):
-            return time.monotonic() - started
-        if health == "unhealthy" or time.monotonic() - started > seconds:
-            raise _never_ready(engine, container, state, port, accepts=accepts, seconds=time.monotonic() - started)
+            accepted_at = accepted_at or now
+            is_first = not ports or port == ports[0]
+            if is_first or health == "healthy" or now - accepted_at >= SETTLE_SECONDS:
+                return Ready(now - started, port)
+        if health == "unhealthy" or now - started > seconds:
+            raise _never_ready(engine, container, state, ports, accepts=accepts, seconds=now - started)
         cancel.sleep(POLL_SECONDS)
 
 
@@ -107,13 +125,14 @@ def _ended(engine: Engine, container: str, state: Document) -> Unhealthy:
 
 
 def _never_ready(
-    engine: Engine, container: str, state: Document, port: int | None, *, accepts: bool, seconds: float
+    engine: Engine, container: str, state: Document, ports: Sequence[int], *, accepts: bool, seconds: float
 ) -> Unhealthy:
     lines = engine.logs(container, LAST_LINES)
     if not accepts:
+        named = ", ".join(map(str, ports))
         return Unhealthy(
-            f"Nothing accepted a connection on port {port} of the container within {seconds:.0f} s",
-            remedy=f"Let the app listen on 0.0.0.0:{port}, not on 127.0.0.1, or EXPOSE the port on which it listens",
+            f"Nothing accepted a connection on port {named} of the container within {seconds:.0f} s",
+            remedy=f"Let the app listen on 0.0.0.0:{ports[0]}, not on 127.0.0.1, or EXPOSE the port that it listens on",
             last_lines=lines,
         )
     answers = state.get("Health", {}).get("Log") or []

@@ -113,6 +113,16 @@ def test_an_image_with_a_health_check_only_is_waited_for(world: World, images: I
     assert report.smoke_tests == ()
 
 
+@pytest.mark.parametrize(("name", "has_health_check"), [("plain", False), ("checked", True)])
+def test_of_several_ports_the_one_that_accepts_is_found(
+    name: str, has_health_check: bool, world: World, images: Images, run: Run
+) -> None:
+    image = an_image(world, images[name], ports=(7001, 8080, 8081), has_health_check=has_health_check)
+    (report,) = run(image, HEALTH).images
+    assert report.port == 8080
+    assert "app: listens on port 8080, and on 7001 nobody does" in [event.text for event in run.events]
+
+
 @pytest.mark.parametrize(
     ("smoke_test", "problem"),
     [
