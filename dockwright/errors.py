@@ -110,6 +110,12 @@ class UnsafeSource(UsageError):
     code = "unsafe_source"
 
 
+class InvalidArchive(UsageError):
+    """What was uploaded is no tar.gz, is damaged, or holds what no source tree can hold."""
+
+    code = "invalid_archive"
+
+
 class SourceTooLarge(UsageError):
     code = "source_too_large"
     http_status = 413
@@ -157,6 +163,12 @@ class GitUnreachable(UnreachableError):
 
 class DatabaseError(UnreachableError):
     code = "database_error"
+
+
+class BrokerUnreachable(UnreachableError):
+    """Redis, through which distributed workers are woken, does not answer."""
+
+    code = "broker_unreachable"
 
 
 class EdgeError(UnreachableError):

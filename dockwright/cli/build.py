@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from dockwright.cli.output import json_option, pairs, print_json, say, seconds, show_error, size
+from dockwright.cli.output import json_option, number, pairs, print_json, say, seconds, show_error, size
 from dockwright.cli.session import cancel_on_signal, open_state
 from dockwright.domain.build import STAGE_NAMES, Profile, StageName
+
+if TYPE_CHECKING:
+    from dockwright.services.build import BuildOptions
+    from dockwright.services.state import State
 
 
 def _once(ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> str | None:
@@ -53,8 +57,7 @@ def build(
 
     Example: dockwright build ~/my-app --port 8080
     """
-    from dockwright.queue.runner import run_claimed
-    from dockwright.services.build import BuildOptions, claim_build, forget_if_never_begun
+    from dockwright.services.build import BuildOptions
 
     state = open_state()
     options = BuildOptions(
@@ -69,6 +72,30 @@ def build(
         deploy=not no_deploy,
         until=until,
     )
+    _run(state, source, options, as_json)
+
+
+@click.command()
+@click.argument("build", type=number)
+@json_option
+def retry(build: int, as_json: bool) -> None:
+    """Do a build once more: the same project, ref and options, as a new build.
+
+    Secrets and values of the environment that were given to the old one are not kept: give them to dockwright build.
+
+    Example: dockwright retry 12
+    """
+    from dockwright.services.build import asked_of
+
+    state = open_state()
+    project, options = asked_of(state, build)
+    _run(state, project, options, as_json)
+
+
+def _run(state: State, source: str, options: BuildOptions, as_json: bool) -> None:
+    from dockwright.queue.runner import run_claimed
+    from dockwright.services.build import claim_build, forget_if_never_begun
+
     cancel = cancel_on_signal(deadline=time.monotonic() + state.settings.timeout_seconds)
     request = claim_build(state, source, options)
     watch = _watcher(as_json)

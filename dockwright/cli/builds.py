@@ -74,3 +74,20 @@ def logs(build: int, follow: bool, as_json: bool) -> None:
         if is_finished or not follow:
             return
         time.sleep(0.3)
+
+
+@click.command()
+@click.argument("build", type=number)
+@json_option
+def cancel(build: int, as_json: bool) -> None:
+    """End a build that is queued or runs; what it had begun is undone.
+
+    Example: dockwright cancel 12
+    """
+    from dockwright.services import queueing
+
+    status = queueing.cancel(open_state(), build)
+    if as_json:
+        print_json({"build_id": build, "status": status})
+    else:
+        say(f"Build {build} is canceled" if status == "canceled" else f"Build {build} is being ended")

@@ -15,12 +15,16 @@ import click
 from dockwright.errors import DockwrightError, Interrupted, UsageError
 
 COMMANDS: dict[str, str] = {
+    "serve": "serve:serve",
+    "worker": "worker:worker",
     "new": "projects:new",
     "build": "build:build",
     "check": "check:check",
     "verify": "verify:verify",
     "builds": "builds:builds",
     "logs": "builds:logs",
+    "cancel": "builds:cancel",
+    "retry": "build:retry",
     "images": "images:images",
     "image": "images:image",
     "products": "products:products",

@@ -45,6 +45,8 @@ class Claim:
     client_id: int
     project_id: int
     attempt: int
+    task_id: str | None = None
+    """Under which Celery keeps its state, where there is Celery."""
 
 
 def enqueue(
@@ -172,12 +174,12 @@ def _take(connection: Connection, build_id: int, worker: str) -> Claim:
     row = connection.execute(
         "UPDATE builds SET status = 'building', worker = ?, attempt = attempt + 1, progress = 0, stage = NULL,"
         f" started_at = ?, lease_until = {connection.after(LEASE_SECONDS)}"
-        " WHERE id = ? AND status = 'queued' RETURNING client_id, project_id, attempt",
+        " WHERE id = ? AND status = 'queued' RETURNING client_id, project_id, attempt, task_id",
         (worker, now, build_id),
     ).fetchone()
     connection.execute("UPDATE clients SET served_at = ? WHERE id = ?", (now, row[0]))
     _tell(connection, build_id, "building", attempt=row[2])
-    return Claim(build_id=build_id, client_id=row[0], project_id=row[1], attempt=row[2])
+    return Claim(build_id=build_id, client_id=row[0], project_id=row[1], attempt=row[2], task_id=row[3])
 
 
 def position(connection: Connection, build_id: int) -> int | None:

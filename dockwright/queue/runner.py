@@ -15,7 +15,7 @@ from dockwright.db.queue import end_lost_builds
 from dockwright.domain.build import STAGE_NAMES, BuildRequest, History, StageResult
 from dockwright.domain.events import Event
 from dockwright.domain.transitions import Status
-from dockwright.errors import DockwrightError, Interrupted, Stopping
+from dockwright.errors import DiskFull, DockwrightError, Interrupted, Stopping
 from dockwright.pipeline import Outcome
 from dockwright.process import Cancel
 from dockwright.services.state import State
@@ -62,6 +62,7 @@ def run_claimed(
         outcome = Outcome()
         try:
             outcome = pipeline.run(ctx, books.live_state, books.keep)
+            _say_what_frees(state, outcome.error)
             books.close(outcome)
             if request.profile == "dev" and outcome.error is None:
                 _remove_replaced(state, ctx, outcome)
@@ -79,6 +80,19 @@ def run_claimed(
             else:
                 log.finish(_status(outcome), _columns(outcome, result))
     return result
+
+
+def _say_what_frees(state: State, error: DockwrightError | None) -> None:
+    """Where it is room that is missing, how much of it a clean-up gives."""
+    if not isinstance(error, DiskFull):
+        return
+    from dockwright.services.cleanup import cleanup
+
+    try:
+        freed = cleanup(state, dry_run=True)["bytes"]
+    except DockwrightError:
+        return  # the error that there is matters more than one of its advice
+    error.remedy += f" (it would free at least {freed / 1e6:.1f} MB)"
 
 
 class _Books:

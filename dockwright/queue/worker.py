@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
+from typing import Any
 
 import structlog
 
@@ -27,10 +29,16 @@ REAP_SECONDS = 2.0
 """How often dead workers are looked for."""
 
 
+Tell = Callable[[Claim, str, dict[str, Any]], None]
+"""Told a build's state as Celery names them (BUILDING, SUCCESS, FAILURE, REVOKED), with what requirement 001 puts
+beside it."""
+
+
 class Worker:
     """The builds that this process runs. Its methods may be called from any thread."""
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: State, tell: Tell = lambda *_: None) -> None:
+        self._tell = tell
         settings = state.settings
         self._limits = Limits(
             overall=settings.max_workers, client=settings.client_max_workers, builder=settings.builder_max_workers
@@ -73,13 +81,14 @@ class Worker:
         try:
             document = self._run_claimed(state, claim)
             log.info("build.ended", status=document["status"], seconds=round(time.monotonic() - started, 3))
+            self._tell(claim, *_task_state(claim, document))
         except LeaseLost as error:
             log.warning("build.lease_lost", reason=error.message)
         except Exception as error:
             log.exception("build.crashed")
             _fail(state, claim, error)
 
-    def _run_claimed(self, state: State, claim: Claim) -> dict[str, object]:
+    def _run_claimed(self, state: State, claim: Claim) -> dict[str, Any]:
         timeout = _timeout(state, claim)
         cancel = Cancel(time.monotonic() + timeout)
         with self._lock:
@@ -89,12 +98,28 @@ class Worker:
         try:
             if claim.attempt > 1:
                 recovery.clean_up_after(state, claim.build_id, lambda text: log.info("recovered", what=text))
-            return run_claimed(state, request_of(state, claim), cancel, written=state.bus.written)
+            return run_claimed(state, request_of(state, claim), cancel, self._watch(claim), state.bus.written)
         finally:
             with self._lock:
                 del self._running[claim.build_id]
             if self._is_stopping:
                 queue.give_back(state.connection, claim)
+
+    def _watch(self, claim: Claim) -> Callable[[Event], None]:
+        def watch(event: Event) -> None:
+            if event.kind == "stage" and event.data and event.data["status"] == "running":
+                told = {"build_id": claim.build_id, "project_id": claim.project_id, "stage": event.stage}
+                self._tell(claim, "BUILDING", {**told, "status": event.text})
+
+        return watch
+
+
+def _task_state(claim: Claim, document: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    told = {"build_id": claim.build_id, "project_id": claim.project_id}
+    if document["error"] is None:
+        return "SUCCESS", {**told, "status": "completed", "deployment_url": document["deployment_url"]}
+    state = "REVOKED" if document["status"] == "canceled" else "FAILURE"
+    return state, {**told, "status": document["status"], "error": document["error"]["message"]}
 
 
 def _timeout(state: State, claim: Claim) -> int:

@@ -28,6 +28,8 @@ class BuildOptions:
     """What a user may ask of one build beside what the project says."""
 
     profile: Profile | None = None
+    ref: str | None = None
+    """Of a project in Git: another one than the project's."""
     service: str | None = None
     tag: str | None = None
     args: Mapping[str, str] = field(default_factory=dict)
@@ -48,7 +50,7 @@ def claim_build(state: State, argument: str, options: BuildOptions) -> BuildRequ
     project, is_new = _project(state, argument)
     settings = project["build"]
     profile: Profile = options.profile or settings.get("profile") or "prod"
-    source = source_from_json(project["source"])
+    source = _at(source_from_json(project["source"]), options.ref)
     ref = source.ref if isinstance(source, GitSource) else None
     build_id = journal.insert_claimed(
         state.connection,
@@ -79,12 +81,24 @@ def request_of(state: State, claim: Claim) -> BuildRequest:
 
     row, project = builds.get(state, claim.build_id), projects.get(state, claim.project_id)
     asked = {name: value for name, value in row.options.items() if name in _KEPT}
-    source = source_from_json(project["source"])
-    if row.ref is not None and isinstance(source, GitSource):
-        source = replace(source, ref=row.ref)
+    source = _at(source_from_json(project["source"]), row.ref)
     profile: Profile = "dev" if row.profile == "dev" else "prod"
     request = _request(state, project, source, BuildOptions(**asked), build_id=row.id, profile=profile)
     return replace(request, attempt=claim.attempt)
+
+
+def _at(source: Source, ref: str | None) -> Source:
+    return replace(source, ref=ref) if ref is not None and isinstance(source, GitSource) else source
+
+
+def asked_of(state: State, build_id: int) -> tuple[str, BuildOptions]:
+    """The project of an older build and what it was asked, to be asked once more. Raises `NotFound`."""
+    from dockwright.services import builds, projects
+
+    row = builds.get(state, build_id)
+    asked = {name: value for name, value in row.options.items() if name in _KEPT}
+    profile: Profile = "dev" if row.profile == "dev" else "prod"
+    return projects.get(state, row.project_id)["slug"], BuildOptions(profile=profile, ref=row.ref, **asked)
 
 
 _KEPT = frozenset({"args", "tag", "port", "no_cache", "deploy", "until"})

@@ -1,0 +1,92 @@
+"""The server's process: the app, the queue's workers or its bus, and the upkeep, for as long as it runs."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import ExitStack, asynccontextmanager
+
+import uvicorn
+from fastapi import FastAPI
+
+from dockwright.api.app import create_app
+from dockwright.errors import PortTaken, UsageError
+from dockwright.queue.embedded import EmbeddedQueue
+from dockwright.queue.worker import ReaperThread
+from dockwright.services.state import State
+from dockwright.services.upkeep import Upkeep
+
+SHUTDOWN_SECONDS = 10
+"""How long a request that is under way may take when the server is stopped."""
+
+
+class Server:
+    """Raises `BrokerUnreachable` where the queue is Celery's and Redis is not there."""
+
+    def __init__(self, state: State, host: str, port: int) -> None:
+        self._host, self._port = host, port
+        self.state = _distributed(state) if state.settings.queue_backend == "celery" else state
+        self.app = create_app(self.state)
+        self.app.router.lifespan_context = self._lifespan(self.app.router.lifespan_context)
+
+    @property
+    def url(self) -> str:
+        host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self._host, self._host)  # noqa: S104
+        return f"http://{host}:{self._port}"
+
+    def run(self, ready: Callable[[], None]) -> None:
+        """Until SIGTERM or SIGINT. Raises `PortTaken` before anything is started."""
+        listening = self._listen()
+        config = uvicorn.Config(
+            self.app, log_config=None, access_log=False, timeout_graceful_shutdown=SHUTDOWN_SECONDS, ws="websockets"
+        )
+        ready()
+        uvicorn.Server(config).run(sockets=[listening])
+
+    def _listen(self) -> socket.socket:
+        try:
+            family = socket.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)[0][0]
+            listening = socket.create_server((self._host, self._port), family=family, backlog=512)
+        except socket.gaierror as error:
+            raise UsageError(f"There is no address {self._host}: {error}", remedy="Give one as --host") from error
+        except OSError as error:
+            raise PortTaken(
+                f"Port {self._port} at {self._host} cannot be had: {error.strerror}",
+                remedy="Choose another with --port",
+            ) from error
+        listening.set_inheritable(False)
+        return listening
+
+    def _lifespan(self, inner: Callable[[FastAPI], object]) -> Callable[[FastAPI], object]:
+        @asynccontextmanager
+        async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+            async with inner(app):  # type: ignore[attr-defined]
+                with ExitStack() as running:
+                    self._start(running)
+                    yield
+
+        return lifespan
+
+    def _start(self, running: ExitStack) -> None:
+        if self.state.settings.queue_backend == "embedded":
+            queue = EmbeddedQueue(self.state)
+            self.app.state.queue = queue
+            queue.start()
+            running.callback(queue.stop)
+        else:
+            reaper = ReaperThread(self.state)
+            reaper.start()
+            running.callback(self.state.bus.close)
+            running.callback(reaper.stop)
+        upkeep = Upkeep(self.state)
+        upkeep.start()
+        running.callback(upkeep.stop)
+
+
+def _distributed(state: State) -> State:
+    from dockwright.queue.distributed import RedisBus, check_broker
+
+    check_broker(state.settings)
+    bus = RedisBus(state.settings)
+    bus.listen()
+    return State(state.settings, bus=bus)

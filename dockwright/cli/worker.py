@@ -1,0 +1,33 @@
+"""`dockwright worker`: a worker of the distributed queue."""
+
+from __future__ import annotations
+
+import click
+
+from dockwright.cli.output import say
+from dockwright.cli.session import open_state
+from dockwright.errors import UsageError
+
+
+@click.command()
+def worker() -> None:
+    """Run builds that a server on this or another machine has queued, through Redis and PostgreSQL.
+
+    Example: BUILD_QUEUE_BACKEND=celery dockwright worker
+    """
+    from dockwright import logs
+    from dockwright.queue.distributed import DistributedWorker, RedisBus, check_broker
+    from dockwright.services.state import State
+
+    settings = open_state().settings
+    if settings.queue_backend != "celery":
+        raise UsageError(
+            "This server's queue is embedded: dockwright serve runs its builds itself",
+            remedy="Set BUILD_QUEUE_BACKEND=celery, with DATABASE_URL and REDIS_URL, for both",
+        )
+    logs.set_up(settings.log_format)
+    check_broker(settings)
+    state = State(settings, bus=RedisBus(settings))
+    _ = state.connection  # the schema, or what is wrong with the database
+    say(f"Working on builds, {settings.max_workers} at once")
+    DistributedWorker(state).run()

@@ -1,0 +1,87 @@
+"""What a server does by itself: edges that ended start again, what is old is cleaned up, idle builders stop."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+import structlog
+from sqlalchemy import select
+
+from dockwright.db import tables
+from dockwright.domain.product import Instance
+from dockwright.errors import DockwrightError
+from dockwright.services import live
+from dockwright.services.cleanup import cleanup
+from dockwright.services.locks import ProductLock
+from dockwright.services.state import State
+from dockwright.targets.edge import Edge
+
+log = structlog.get_logger()
+
+EDGE_SECONDS = 5.0
+"""How often it is looked whether the edges run."""
+CLEANUP_SECONDS = 3600.0
+
+
+class Upkeep(threading.Thread):
+    def __init__(self, state: State) -> None:
+        super().__init__(name="upkeep", daemon=True)
+        self._state = state.apart(state.client_id)
+        self._ended = threading.Event()
+        self._cleaned_at = time.monotonic()
+
+    def run(self) -> None:
+        while not self._ended.is_set():
+            self._try(self._ensure_edges)
+            if time.monotonic() >= self._cleaned_at + CLEANUP_SECONDS:
+                self._cleaned_at = time.monotonic()
+                self._try(self._clean_up)
+            self._ended.wait(EDGE_SECONDS)
+        self._state.close()
+
+    def stop(self) -> None:
+        self._ended.set()
+        self.join(timeout=30)
+
+    def _try(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except DockwrightError as error:
+            log.warning("upkeep.waits", reason=error.message)
+        except Exception:
+            log.exception("upkeep.failed")
+
+    def _ensure_edges(self) -> None:
+        """After the machine was started anew the engine has brought the containers back, and nobody the edges."""
+        edge = Edge(self._state.settings)
+        with self._state.session() as session:
+            rows = session.scalars(select(tables.Product).where(tables.Product.status == "running")).all()
+        for row in rows:
+            state = self._state.of_client(row.client_id)
+            found = live.live_state(state, row, project=None, env={})
+            if found.product is None or edge.is_running(found.product):
+                continue
+            serving = [one for one in found.instances if one.release == row.release_number]
+            self._start_edge(state, row, serving, edge)
+
+    def _start_edge(self, state: State, row: tables.Product, serving: list[Instance], edge: Edge) -> None:
+        lock = ProductLock(state)
+        if not serving or not lock.try_acquire(row.id):
+            return
+        try:
+            product = live.live_state(state, row, project=None, env={}).product
+            assert product is not None
+            if edge.ensure(product, serving):
+                log.warning("edge.started_again", product=row.slug, port=row.port)
+        finally:
+            lock.release()
+
+    def _clean_up(self) -> None:
+        with self._state.session() as session:
+            clients = session.scalars(select(tables.Client.id)).all()
+        for client_id in clients:
+            removed = cleanup(self._state.of_client(client_id))
+            if removed["bytes"] or removed["containers"]:
+                log.info("cleaned_up", client=client_id, **{k: removed[k] for k in ("images", "containers", "bytes")})
