@@ -205,6 +205,8 @@ class TooManyAttempts(NotAllowedError):
     code = "too_many_attempts"
     http_status = 429
     retryable = True
+    retry_after = 60
+    """Seconds: the `Retry-After` of the answer."""
 
 
 class RegistryRefused(NotAllowedError):

@@ -31,7 +31,17 @@ class TemplateSource:
     variables: dict[str, Any] = field(default_factory=dict)
 
 
-Source: TypeAlias = FolderSource | GitSource | TemplateSource
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UploadSource:
+    """An archive that a user sent, kept by its content."""
+
+    digest: str | None = None
+    """SHA-256 in hexadecimal of the archive; none until something has been uploaded."""
+    filename: str | None = None
+    """As its user calls it."""
+
+
+Source: TypeAlias = FolderSource | GitSource | TemplateSource | UploadSource
 
 
 def url_without_credentials(text: str) -> str:
@@ -39,10 +49,11 @@ def url_without_credentials(text: str) -> str:
     return re.sub(r"(https?)://[^/\s]*@", r"\1://", text)
 
 
-_KINDS: dict[str, type[FolderSource | GitSource | TemplateSource]] = {
+_KINDS: dict[str, type[Source]] = {
     "folder": FolderSource,
     "git": GitSource,
     "template": TemplateSource,
+    "upload": UploadSource,
 }
 
 

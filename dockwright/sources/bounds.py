@@ -10,6 +10,12 @@ from dockwright.errors import SourceTooLarge, UnsafeSource
 
 MAX_FILES = 500_000
 MAX_BYTES = 20 * 10**9
+MAX_ARCHIVE_BYTES = 2 * 10**9
+"""Of an archive that is uploaded, as it is sent."""
+MAX_EXPANSION = 200
+"""How many bytes one byte of an archive may become: text becomes 5 to 20, a run of zeros 1,000."""
+FREE_EXPANSION = 10**6
+"""So many bytes may come of any archive: a short one of a few zeros harms nobody."""
 
 
 def check_size(files: int, size: int, what: str) -> None:

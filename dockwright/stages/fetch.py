@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dockwright.domain.source import FolderSource, GitSource, Source, TemplateSource, Tree
-from dockwright.errors import PathNotFound
+from dockwright.domain.source import FolderSource, GitSource, Source, TemplateSource, Tree, UploadSource
+from dockwright.errors import Conflict, PathNotFound
 from dockwright.stages.context import StageContext
 
 
@@ -17,6 +17,8 @@ def fetch(ctx: StageContext, source: Source) -> Tree:
             return _git(ctx, source)
         case TemplateSource():
             return _template(ctx, source)
+        case UploadSource():
+            return _upload(ctx, source)
 
 
 def _folder(ctx: StageContext, source: FolderSource) -> Tree:
@@ -51,3 +53,18 @@ def _template(ctx: StageContext, source: TemplateSource) -> Tree:
     template = load_template(source.template, ctx.settings)
     ctx.log(f"Template {template.name}")
     return Tree(root=template.root, source=source)
+
+
+def _upload(ctx: StageContext, source: UploadSource) -> Tree:
+    from dockwright.sources import upload
+
+    if source.digest is None:
+        raise Conflict("Nothing has been uploaded for this project yet", remedy="Send its source archive first")
+    archive = upload.archive_path(ctx.settings, source.digest)
+    if not archive.is_file():
+        raise PathNotFound(
+            f"The archive {source.digest[:12]} is not in {archive.parent} any more", remedy="Upload the source again"
+        )
+    root = upload.unpack(archive, ctx.make_workspace("upload"), ctx.cancel)
+    ctx.log(f"{source.filename or 'The archive'} {source.digest[:12]}")
+    return Tree(root=root, source=source)

@@ -333,7 +333,7 @@ def _is_repeatable(manifest: InputManifest) -> bool:
 
 def _shown_source(tree: Tree) -> str:
     source = tree.source
-    names = ("url", "path", "template")
+    names = ("url", "path", "template", "digest")
     text = next(str(getattr(source, name)) for name in names if hasattr(source, name))
     return url_without_credentials(text)
 
