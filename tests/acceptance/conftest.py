@@ -21,6 +21,13 @@ def bases(tmp_path_factory: pytest.TempPathFactory) -> None:
     assert done == 0
 
 
+@pytest.fixture(scope="session")
+def server_bases(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """PostgreSQL, Redis and the registry as images: our own even where a registry has the official ones."""
+    done = Home(tmp_path_factory.mktemp("servers")).run("base", "postgres", "redis", "registry", "--json")
+    assert {one["state"] for one in done.json} == {"ready"}
+
+
 @pytest.fixture
 def new_home(tmp_path: Path, bases: None) -> Iterator[Callable[[], Home]]:
     """Homes that know nothing of each other. All that was made from them is gone after the test."""

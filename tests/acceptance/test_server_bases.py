@@ -16,11 +16,7 @@ REGISTRY = "localhost/base/registry:2"
 
 Start = Callable[..., str]
 
-
-@pytest.fixture(scope="module", autouse=True)
-def server_bases(tmp_path_factory: pytest.TempPathFactory) -> None:
-    done = Home(tmp_path_factory.mktemp("servers")).run("base", "postgres", "redis", "registry", "--json")
-    assert {one["state"] for one in done.json} == {"ready"}
+pytestmark = pytest.mark.usefixtures("server_bases")
 
 
 @pytest.fixture

@@ -6,6 +6,9 @@ import pytest
 from dockwright.docker import host
 from dockwright.docker.bases import substitute_for
 from dockwright.docker.recipes import RECIPES, bootstrap_command, digest_of, import_command
+from dockwright.docker.server_recipes import SERVER_RECIPES
+
+ALL = [*RECIPES.values(), *SERVER_RECIPES.values()]
 
 COMPANY = "-----BEGIN CERTIFICATE-----\nY29tcGFueQ==\n-----END CERTIFICATE-----"
 PUBLIC = "-----BEGIN CERTIFICATE-----\ncHVibGlj\n-----END CERTIFICATE-----"
@@ -50,9 +53,9 @@ def test_the_image_says_what_it_stands_for() -> None:
         assert f"--change={change}" in command
 
 
-@pytest.mark.parametrize("recipe", RECIPES.values(), ids=lambda recipe: recipe.name)
+@pytest.mark.parametrize("recipe", ALL, ids=lambda recipe: recipe.name)
 def test_each_base_stands_for_the_official_image_of_its_name(recipe) -> None:
-    patterns = {pattern: one.image for one in RECIPES.values() for pattern in one.substitutes}
+    patterns = {pattern: one.image for one in ALL for pattern in one.substitutes}
     assert substitute_for(f"docker.io/library/{recipe.name}:any", patterns) == recipe.image
     assert re.fullmatch(r"localhost/base/[a-z]+:[\w.-]+", recipe.image)
 
