@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from dockwright.domain.build import STAGE_NAMES, StageName, StageResult, StageState
 from dockwright.domain.events import Event
 from dockwright.domain.source import Tree
-from dockwright.errors import DiskFull, DockwrightError, Interrupted
+from dockwright.errors import DiskFull, DockwrightError, Interrupted, VerificationFailed
 from dockwright.stages.context import StageContext
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ class Outcome:
     images: tuple[Image, ...] = ()
     test: TestReport | None = None
     release: Release | None = None
+    """The new one; none where the same is live already."""
     deployed: Deployed | None = None
     proof: Proof | None = None
     stages: list[StageResult] = field(default_factory=list)
@@ -114,6 +115,15 @@ def _push(ctx: StageContext, so_far: Outcome) -> None:
 
 
 def _deploy(ctx: StageContext, so_far: Outcome) -> None:
+    from dockwright.stages.deploy import live_already
+
+    if all(image.reused for image in so_far.images):
+        so_far.deployed = live_already(ctx, _release_of(ctx, so_far))
+    if so_far.deployed is None:
+        _deploy_anew(ctx, so_far)
+
+
+def _deploy_anew(ctx: StageContext, so_far: Outcome) -> None:
     from dockwright.stages.deploy import deploy
 
     so_far.release = _release_of(ctx, so_far)
@@ -121,6 +131,18 @@ def _deploy(ctx: StageContext, so_far: Outcome) -> None:
 
 
 def _verify(ctx: StageContext, so_far: Outcome) -> None:
+    try:
+        _prove(ctx, so_far)
+    except VerificationFailed:
+        if so_far.release is not None:
+            raise
+        # It was proved when it was deployed, and has changed since.
+        ctx.log("What runs is not what was started any more: it is started anew")
+        _deploy_anew(ctx, so_far)
+        _prove(ctx, so_far)
+
+
+def _prove(ctx: StageContext, so_far: Outcome) -> None:
     from dockwright.stages.verify import verify
 
     assert so_far.tree is not None and so_far.plan is not None and so_far.deployed is not None

@@ -57,6 +57,8 @@ class LiveState:
 
     product: Product | None = None
     instances: tuple[Instance, ...] = ()
+    release: Release | None = None
+    """What the rows say is live; none where nothing is, or where the product is to move to another port."""
     next_release: int = 1
     env: Mapping[str, str] = field(default_factory=dict)
     taken_ports: frozenset[int] = frozenset()

@@ -24,7 +24,10 @@ def live_state(
     """`row` may be without an id: see `product_of_project`."""
     with state.session() as session:
         taken = frozenset(session.scalars(select(tables.Product.port).where(tables.Product.id != (row.id or 0))))
-        last = session.scalar(select(func.max(tables.Release.number)).where(tables.Release.product_id == (row.id or 0)))
+        releases = tables.Release.product_id == (row.id or 0)
+        last = session.scalar(select(func.max(tables.Release.number)).where(releases))
+        stays = row.status == "running" and port in (None, row.port)
+        current = session.scalar(select(tables.Release).where(releases, tables.Release.number == row.release_number))
     product = Product(
         id=row.id or 0,
         client=state.client,
@@ -36,6 +39,7 @@ def live_state(
     return LiveState(
         product=product,
         instances=docker.instances(product),
+        release=release_from_row(current) if current is not None and stays else None,
         next_release=(last or 0) + 1,
         env={**(row.env_vars or {}), **env},
         taken_ports=taken,
