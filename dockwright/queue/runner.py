@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 SERVICE = "app"
 """The one service of a source without a compose file."""
+WORTH_TELLING = 100_000
+"""Bytes."""
 
 
 def run_claimed(
@@ -92,7 +94,8 @@ def _say_what_frees(state: State, error: DockwrightError | None) -> None:
         freed = cleanup(state, dry_run=True)["bytes"]
     except DockwrightError:
         return  # the error that there is matters more than one of its advice
-    error.remedy += f" (it would free at least {freed / 1e6:.1f} MB)"
+    found = f"would free at least {freed / 1e6:.1f} MB" if freed >= WORTH_TELLING else "finds next to nothing to remove"
+    error.remedy += f" (it {found})"
 
 
 class _Books:

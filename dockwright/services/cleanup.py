@@ -1,47 +1,119 @@
-"""Clean-up: only what carries our labels, never what is live or what a kept release needs."""
+"""Clean-up: only what carries our labels, never what is live or what a kept release needs.
+
+What is there is looked at before what is needed: what begins in between is then needed, or was not seen.
+"""
 
 from __future__ import annotations
 
-import shutil
 import time
-from pathlib import Path
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from dockwright.db.tables import Build, DockerImage, Product, Project, Release
-from dockwright.docker.engine import Engine
+from dockwright.db.tables import Build, Client, DockerImage, Project
+from dockwright.docker import registry as registries
+from dockwright.docker.engine import Document, Engine
 from dockwright.domain.transitions import FINISHED
 from dockwright.errors import DockwrightError
+from dockwright.services import leftovers, old_builds
 from dockwright.services.state import State
 
 MANAGED = {"dev.dockwright.managed": "true"}
 LABEL = "dev.dockwright."
 KEPT_RELEASES = 5
+DAY = 86400
+
+
+@dataclass(slots=True)
+class _Sweep:
+    """What was removed so far, or would be. What cannot be removed keeps nothing else from going."""
+
+    is_dry: bool
+    removed: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+    freed: int = 0
+
+    def take(self, names: list[str], remove: Callable[[], None], size: int = 0) -> bool:
+        """Whether it is gone, or would be."""
+        if not self.is_dry:
+            try:
+                remove()
+            except DockwrightError as error:
+                self.failed.append(f"{names[0]}: {error.message}")
+                return False
+            except OSError as error:
+                self.failed.append(f"{names[0]}: {error}")
+                return False
+        self.removed += names
+        self.freed += size
+        return True
 
 
 def cleanup(
-    state: State, *, keep: int = KEPT_RELEASES, older_than_days: float | None = None, dry_run: bool = False
+    state: State,
+    *,
+    keep: int = KEPT_RELEASES,
+    keep_builds: int | None = None,
+    older_than_days: float | None = None,
+    dry_run: bool = False,
 ) -> dict[str, Any]:
-    """What would be or was removed: {"images", "containers", "bytes", "removed": [names]}.
+    """What of the client's would be or was removed: counts of "builds", "images" and "containers", and the "bytes".
 
     An image stays while a container runs on it, while one of the newest `keep` releases of a product needs it, and as
-    the newest of its project. Containers and networks of builds that have ended go; those of products stay.
+    the newest of its project. Containers, networks and folders of builds that have ended go; those of products stay. Of
+    finished builds the newest `keep_builds` of each project stay (BUILD_KEEP unless set), and those whose image or kept
+    release is there. With `older_than_days`, no image and no build that is younger goes.
+    "removed" has the names of all but the builds, "failed" what could not be removed and why.
     """
-    engine = Engine()
-    active = _active_builds(state)
-    mine = {**MANAGED, f"{LABEL}client": state.client}
-    containers = _containers(engine, mine, active, dry_run)
-    others = [*_networks(engine, mine, active, dry_run), *_workspaces(state, active, dry_run)]
-    images, freed = _images(state, engine, _unneeded_images(state, engine, mine, keep, older_than_days), dry_run)
+    engine, sweep = Engine(), _Sweep(dry_run)
+    oldest = None if older_than_days is None else time.time() - older_than_days * DAY
+    containers = _containers(state, engine, sweep)
+    _networks(state, engine, sweep)
+    for folder in leftovers.folders(state):
+        sweep.take([str(folder.path)], folder.remove, folder.size)
+    gone = _images(state, engine, sweep, keep, oldest)
+    if not dry_run:
+        _forget_images(state, engine, keep)
+    builds = old_builds.remove(
+        state,
+        keep_builds=keep_builds or state.settings.keep_builds,
+        keep_releases=keep,
+        oldest=None if oldest is None else datetime.fromtimestamp(oldest, UTC),
+        without_images=gone,
+        dry_run=dry_run,
+    )
     return {
-        "images": len(images),
-        "containers": len(containers),
-        "bytes": freed,
-        "removed": [*containers, *others, *images],
+        "builds": builds,
+        "images": len(gone),
+        "containers": containers,
+        "bytes": sweep.freed,
+        "removed": sweep.removed,
+        "failed": sweep.failed,
         "dry_run": dry_run,
     }
+
+
+def by_policy(state: State) -> list[dict[str, Any]]:
+    """What a server does every so often: each client's clean-up, with its name beside what `cleanup` answers."""
+    with state.session() as session:
+        clients = session.scalars(select(Client.id).order_by(Client.id)).all()
+    swept = []
+    for client_id in clients:
+        one = state.of_client(client_id)
+        swept.append({"client": one.client, **cleanup(one)})
+    return swept
+
+
+# --- containers and networks ----------------------------------------------------------------------------------------
+
+
+def _mine(state: State) -> dict[str, str]:
+    return {**MANAGED, f"{LABEL}client": state.client}
 
 
 def _active_builds(state: State) -> set[str]:
@@ -49,75 +121,60 @@ def _active_builds(state: State) -> set[str]:
         return {str(number) for number in session.scalars(select(Build.id).where(Build.status.not_in(FINISHED)))}
 
 
-def _containers(engine: Engine, mine: dict[str, str], active: set[str], dry_run: bool) -> list[str]:
+def _containers(state: State, engine: Engine, sweep: _Sweep) -> int:
     """Those that builds which no longer run left. A build's number is its client's: another's are not looked at."""
-    found = []
-    for container in engine.containers(mine):
-        labels = container["Labels"]
-        if f"{LABEL}product" not in labels and labels.get(f"{LABEL}build") not in active:
-            found.append(container["Names"][0].removeprefix("/"))
-            if not dry_run:
-                engine.remove_container(container["Id"], volumes=True)
-    return found
+    found = [one for one in engine.containers(_mine(state)) if f"{LABEL}product" not in one["Labels"]]
+    active = _active_builds(state)
+    count = 0
+    for container in found:
+        # Without a build it is none of a build's: an isolated builder has the client's name alone.
+        if container["Labels"].get(f"{LABEL}build", "") in {"", *active}:
+            continue
+        name = container["Names"][0].removeprefix("/")
+        count += sweep.take([name], partial(engine.remove_container, container["Id"], volumes=True))
+    return count
 
 
-def _networks(engine: Engine, mine: dict[str, str], active: set[str], dry_run: bool) -> list[str]:
-    found = []
-    for network in engine.networks(mine):
-        build = network["Labels"].get(f"{LABEL}build")
-        if build is not None and build not in active:
-            found.append(network["Name"])
-            if not dry_run:
-                engine.remove_network(network["Name"])
-    return found
+def _networks(state: State, engine: Engine, sweep: _Sweep) -> None:
+    found = engine.networks(_mine(state))
+    active = _active_builds(state)
+    for network in found:
+        name = network["Name"]
+        if network["Labels"].get(f"{LABEL}build", "") not in {"", *active}:
+            sweep.take([name], partial(engine.remove_network, name))
 
 
-def _workspaces(state: State, active: set[str], dry_run: bool) -> list[str]:
-    """Of builds that no longer run, and of a `verify` whose process was killed."""
-    folder = state.settings.workspace_dir
-    found = []
-    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-        kind, number, *_ = [*path.name.split("-"), ""]
-        is_left = (kind == "build" and number not in active) or (
-            kind == "verify" and not Path("/proc", number).exists()
-        )
-        if is_left:
-            found.append(str(path))
-            if not dry_run:
-                shutil.rmtree(path)
-    return found
+# --- images ---------------------------------------------------------------------------------------------------------
 
 
-def _images(state: State, engine: Engine, unneeded: list[dict[str, Any]], dry_run: bool) -> tuple[list[str], int]:
-    """The names of those that are gone, or would be, and the bytes freed; in a dry run at least so many.
+def _images(state: State, engine: Engine, sweep: _Sweep, keep: int, oldest: float | None) -> set[str]:
+    """Digests of those that are gone, or would be. In a dry run the bytes are the least that would be freed.
 
     Images share layers, the base's at least: a layer is freed with the last image that has it.
     """
-    removed: list[str] = []
-    freed = 0
-    held = engine.held_bytes() if dry_run else {}
-    for image in unneeded:
-        names = [name for name in image.get("RepoTags") or () if not name.startswith("<none>")] or [image["Id"]]
-        if not dry_run:
+    gone = set()
+    held = engine.held_bytes() if sweep.is_dry else {}
+    for image in _unneeded_images(state, engine, keep, oldest):
+        names, others = _names(state, image)
+        if others and not names:
+            continue  # somebody has built it on one of ours, whose labels it has inherited
+        if not sweep.is_dry:
             held = engine.held_bytes()
-            if not _remove_image(state, engine, names, image["Id"]):
-                continue
-        removed += names
-        freed += held.get(image["Id"], 0)
-    return removed, freed
+        size = 0 if others else held.get(image["Id"], 0)
+        if sweep.take(names or [image["Id"]], partial(_remove_image, state, engine, names, image["Id"]), size):
+            gone.add(image["Id"])
+    return gone
 
 
-def _unneeded_images(
-    state: State, engine: Engine, mine: dict[str, str], keep: int, older_than_days: float | None
-) -> list[dict[str, Any]]:
+def _unneeded_images(state: State, engine: Engine, keep: int, oldest: float | None) -> list[Document]:
+    found = engine.images(_mine(state))
     needed = {container["ImageID"] for container in engine.containers()}
     with state.session() as session:
-        needed |= _pinned(session, keep) | _newest(session)
-        busy = set(session.scalars(select(Project.slug).join(Build).where(Build.status.not_in(FINISHED))))
-    oldest = None if older_than_days is None else time.time() - older_than_days * 86400
+        needed |= _pinned(session, state, keep) | _newest(session, state)
+        busy = _busy_projects(session, state)
     return [
         image
-        for image in engine.images(mine)
+        for image in found
         if image["Id"] not in needed
         and (oldest is None or image["Created"] < oldest)
         # What a running build has made or found is in no row and no container yet.
@@ -125,34 +182,51 @@ def _unneeded_images(
     ]
 
 
-def _pinned(session: Session, keep: int) -> set[str]:
+def _names(state: State, image: Document) -> tuple[list[str], list[str]]:
+    """The names that builds of ours give, and those that somebody else has given the same image."""
+    registry = registries.from_settings(state.settings)
+    ours = [f"{state.client}/"]
+    ours += [registry.name_of(ours[0])] if registry else []  # of a push that was killed
+    names = [name for name in image.get("RepoTags") or () if not name.startswith("<none>")]
+    mine = [name for name in names if name.startswith(tuple(ours))]
+    return mine, [name for name in names if name not in mine]
+
+
+def _remove_image(state: State, engine: Engine, names: list[str], digest: str) -> None:
+    for name in names or [digest]:
+        engine.remove_image(name)
+    with state.session() as session:
+        session.execute(delete(DockerImage).where(DockerImage.digest == digest))
+
+
+def _pinned(session: Session, state: State, keep: int) -> set[str]:
     """Digests of each product's live release and of its newest ones."""
-    pinned = set()
-    for product in session.scalars(select(Product)):
-        newest = session.scalars(
-            select(Release).where(Release.product_id == product.id).order_by(Release.number.desc())
-        ).all()
-        pinned |= {row.digest for row in newest[:keep]}
-        pinned |= {row.digest for row in newest if row.number == product.release_number}
-    return pinned
+    return {release.digest for release in old_builds.kept_releases(session, state, keep)}
 
 
-def _newest(session: Session) -> set[str]:
+def _newest(session: Session, state: State) -> set[str]:
     newest: dict[tuple[int, str, str], str] = {}
-    for row in session.scalars(select(DockerImage).order_by(DockerImage.built_at, DockerImage.id)):
+    mine = select(DockerImage).where(DockerImage.client_id == state.client_id)
+    for row in session.scalars(mine.order_by(DockerImage.built_at, DockerImage.id)):
         newest[(row.project_id, row.service, row.profile)] = row.digest or ""
     return set(newest.values())
 
 
-def _remove_image(state: State, engine: Engine, names: list[str], digest: str) -> bool:
-    """Whether it is gone; an image that another one is built on stays with the engine."""
-    try:
-        for name in names:
-            engine.remove_image(name)
-    except DockwrightError:
-        if engine.image(digest) is not None:
-            return False
+def _busy_projects(session: Session, state: State) -> set[str]:
+    active = Build.status.not_in(FINISHED)
+    mine = select(Project.slug).join(Build, Build.project_id == Project.id).where(Project.client_id == state.client_id)
+    return set(session.scalars(mine.where(active)))
+
+
+def _forget_images(state: State, engine: Engine, keep: int) -> None:
+    """Rows of images that somebody else has removed from the engine, and that no kept release needs."""
     with state.session() as session:
-        for row in session.scalars(select(DockerImage).where(DockerImage.digest == digest)):
-            session.delete(row)
-    return True
+        rows = session.scalars(
+            select(DockerImage).where(DockerImage.client_id == state.client_id, DockerImage.build_status == "success")
+        ).all()
+    there = {image["Id"] for image in engine.images()}
+    with state.session() as session:
+        there |= _pinned(session, state, keep)
+        for row in rows:
+            if row.digest not in there:
+                session.delete(row)
