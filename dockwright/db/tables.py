@@ -90,6 +90,8 @@ class AccessToken(Base):
     created_at: Mapped[datetime] = mapped_column(default=now)
     expires_at: Mapped[datetime | None]
     used_at: Mapped[datetime | None]
+    address: Mapped[str | None] = mapped_column(String(64))
+    """Where a session was begun: guesses from elsewhere do not lock its user out there."""
 
 
 class LoginFailure(Base):
@@ -100,7 +102,7 @@ class LoginFailure(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     key: Mapped[str] = mapped_column(String(300))
-    """`email:…` or `address:…`."""
+    """`email:…`, `address:…`, or `both:…` for an e-mail address tried from one network address."""
     at: Mapped[datetime] = mapped_column(default=now)
 
 

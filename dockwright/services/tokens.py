@@ -6,13 +6,17 @@ import hashlib
 import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from dockwright.db.tables import AccessToken, User, now
 from dockwright.domain.roles import Role
+from dockwright.errors import Conflict, NotFound
+from dockwright.services import audit
+from dockwright.services.audit import Actor
+from dockwright.services.paging import page
 from dockwright.services.state import State
 
 Kind = Literal["session", "api"]
@@ -22,6 +26,7 @@ IDLE = timedelta(hours=12)
 """How long a session lasts that nobody uses."""
 LONGEST = timedelta(days=7)
 """How long a session lasts at most."""
+REMEMBERED = timedelta(days=90)
 NOTED_EVERY = timedelta(minutes=5)
 """How exactly it is known when a token was used last: a write for each request would be one too many."""
 
@@ -38,11 +43,13 @@ class Identity:
     """None of an administrator who belongs to no client."""
 
 
-def issue(session: Session, user_id: int, kind: Kind, name: str = "") -> tuple[str, AccessToken]:
+def issue(
+    session: Session, user_id: int, kind: Kind, name: str = "", address: str | None = None
+) -> tuple[str, AccessToken]:
     """A new token and its row: the only time that its value is known."""
     value = PREFIX + secrets.token_urlsafe(32)
-    expires_at = now() + IDLE if kind == "session" else None
-    row = AccessToken(user_id=user_id, kind=kind, name=name, token_hash=_hash(value), expires_at=expires_at)
+    row = AccessToken(user_id=user_id, kind=kind, name=name, token_hash=_hash(value), address=address)
+    row.expires_at = now() + IDLE if kind == "session" else None
     session.add(row)
     session.flush()
     return value, row
@@ -80,12 +87,60 @@ def _note_use(token: AccessToken, moment: datetime) -> None:
         token.expires_at = min(moment + IDLE, token.created_at + LONGEST)
 
 
-def end(session: Session, token_id: int) -> None:
-    session.execute(delete(AccessToken).where(AccessToken.id == token_id))
+def sign_out(state: State, actor: Actor, token_id: int) -> None:
+    """Raises `Conflict` for an API token, which is no session."""
+    with state.session() as session:
+        mine = AccessToken.id == token_id, AccessToken.kind == "session"
+        if session.scalar(delete(AccessToken).where(*mine).returning(AccessToken.id)) is None:
+            raise Conflict("An API token is no session", remedy=f"Delete it: DELETE /api/v1/auth/tokens/{token_id}")
+        audit.record(session, actor, "logout")
 
 
 def end_sessions(session: Session, user_id: int) -> None:
+    """All of a user's: the password has changed, or the user may not sign in any more."""
     session.execute(delete(AccessToken).where(AccessToken.user_id == user_id, AccessToken.kind == "session"))
+
+
+def forget_old(session: Session, user_id: int) -> None:
+    """Sessions long over; until then they tell where their user has signed in before."""
+    long_ago = now() - REMEMBERED
+    old = AccessToken.user_id == user_id, AccessToken.kind == "session", AccessToken.expires_at < long_ago
+    session.execute(delete(AccessToken).where(*old))
+
+
+# --- API tokens ----------------------------------------------------------------------------------------------------
+
+
+def create(state: State, actor: Actor, user_id: int, name: str) -> tuple[str, dict[str, Any]]:
+    """A user's new API token, which lasts until it is deleted: its value and what is listed of it."""
+    with state.session() as session:
+        value, row = issue(session, user_id, "api", name)
+        audit.record(session, actor, "token.create", "token", row.id, name=name)
+        return value, _as_dict(row)
+
+
+def listing(
+    state: State, user_id: int, limit: int, cursor: str | None = None
+) -> tuple[list[dict[str, Any]], str | None]:
+    """A user's API tokens, newest first, without their values."""
+    query = select(AccessToken).where(AccessToken.user_id == user_id, AccessToken.kind == "api")
+    with state.session() as session:
+        found = page(session, query, AccessToken.id, limit, cursor)
+    return [_as_dict(row) for row in found.rows], found.next_cursor
+
+
+def remove(state: State, actor: Actor, user_id: int, token_id: int) -> None:
+    """Raises `NotFound` for one that is not that user's."""
+    with state.session() as session:
+        row = session.get(AccessToken, token_id)
+        if row is None or row.user_id != user_id or row.kind != "api":
+            raise NotFound(f"There is no token {token_id}", remedy="See: GET /api/v1/auth/tokens")
+        session.delete(row)
+        audit.record(session, actor, "token.delete", "token", token_id, name=row.name)
+
+
+def _as_dict(row: AccessToken) -> dict[str, Any]:
+    return {"id": row.id, "name": row.name, "created_at": row.created_at, "used_at": row.used_at}
 
 
 def _hash(value: str) -> str:

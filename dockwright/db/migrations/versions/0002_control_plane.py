@@ -40,6 +40,7 @@ def _create_sign_in() -> None:
         sa.Column("created_at", TIME, nullable=False),
         sa.Column("expires_at", TIME, nullable=True),
         sa.Column("used_at", TIME, nullable=True),
+        sa.Column("address", sa.String(64), nullable=True),
     )
     op.create_index("ix_access_tokens_user_id", "access_tokens", ["user_id"])
     op.create_table(
