@@ -16,7 +16,9 @@ from fastapi import Depends, Header
 from fastapi.openapi.models import APIKey, HTTPBearer
 from fastapi.security.base import SecurityBase
 from starlette.requests import HTTPConnection
+from starlette.responses import Response
 
+from dockwright.api.fields import MAX_ID as MAX_ID  # noqa: PLC0414 - routes find it beside their caller
 from dockwright.domain.roles import Role, is_at_least
 from dockwright.errors import CsrfTokenNeeded, NotAllowedError, SignInNeeded
 from dockwright.services import accounts, tokens
@@ -27,8 +29,6 @@ CSRF_COOKIE = "dockwright_csrf"
 CSRF_HEADER = "X-CSRF-Token"
 CLIENT_HEADER = "X-Dockwright-Client"
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-MAX_ID = 2**31 - 1
-"""What an id's column holds; a larger number is refused before PostgreSQL does it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +45,15 @@ class Caller:
     address: str | None
     token_id: int
     """Of the session or API token that it came with."""
+
+    def state_of(self, client_id: int) -> State:
+        """For a route that names a client: an administrator may name any. Raises `NotFound`."""
+        if client_id == self.client_id:
+            return self.state
+        if self.role != "admin":
+            raise accounts.no_such_client(client_id)
+        accounts.get_client(self.state, client_id)
+        return self.state.of_client(client_id)
 
 
 class _Bearer(SecurityBase):
@@ -114,6 +123,21 @@ def signed_in(
 def csrf_token(session_token: str) -> str:
     """Follows from the session's token, which no other site can read, and tells nothing of it."""
     return hmac.new(session_token.encode(), b"csrf", hashlib.sha256).hexdigest()
+
+
+def set_cookies(response: Response, session_token: str, *, is_https: bool) -> None:
+    """The session, which scripts cannot read, and the token that they send back with each change."""
+    for name, value, is_hidden in (
+        (SESSION_COOKIE, session_token, True),
+        (CSRF_COOKIE, csrf_token(session_token), False),
+    ):
+        age = int(tokens.LONGEST.total_seconds())
+        response.set_cookie(name, value, max_age=age, httponly=is_hidden, secure=is_https, samesite="strict")
+
+
+def remove_cookies(response: Response) -> None:
+    for name in (SESSION_COOKIE, CSRF_COOKIE):
+        response.delete_cookie(name)
 
 
 def _check_same_site(connection: HTTPConnection, session_token: str) -> None:

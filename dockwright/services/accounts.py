@@ -107,7 +107,8 @@ def create_user(state: State, actor: Actor, email: str, password: str, role: str
         with state.session() as session:
             session.add(row)
             session.flush()
-            audit.record(session, actor, "user.create", "user", row.id, email=email, role=role)
+            told_by = audit.acting_for(actor, state.client_id)
+            audit.record(session, told_by, "user.create", "user", row.id, email=email, role=role)
             return _user_as_dict(row)
     except IntegrityError as error:
         raise Conflict(f"There is a user {email} already", remedy="Give this one another e-mail address") from error
@@ -142,7 +143,8 @@ def change_user(
             tokens.end_sessions(session, row.id)
         changed = {"role": role, "is_active": is_active, "password": None if new_hash is None else "changed"}
         told = {name: value for name, value in changed.items() if value is not None}
-        audit.record(session, actor, "user.change", "user", row.id, **told)
+        told_by = audit.acting_for(actor, row.client_id or state.client_id)
+        audit.record(session, told_by, "user.change", "user", row.id, **told)
         return _user_as_dict(row)
 
 

@@ -42,6 +42,11 @@ class Someone:
 SYSTEM = Someone("system")
 
 
+def acting_for(actor: Actor, client_id: int) -> Someone:
+    """An administrator who does something to another client: the entry is that client's."""
+    return Someone(actor.email, client_id=client_id, user_id=actor.user_id, address=actor.address)
+
+
 def record(
     session: Session,
     actor: Actor,
