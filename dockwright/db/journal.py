@@ -13,7 +13,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn, TypeVar, cast
 
+from dockwright.db import metrics
 from dockwright.db.connection import Connection, transaction
+from dockwright.db.metrics import Sample
 from dockwright.domain.build import STAGE_NAMES, BuiltImage, Profile
 from dockwright.domain.events import Event
 from dockwright.domain.image import Image
@@ -192,22 +194,23 @@ class Journal:
         else:
             self._move(new, {"stage": stage})
 
-    def finish(self, status: Status, columns: Mapping[str, Any]) -> None:
-        """The last move; `columns` are written with it."""
-        self._move(status, {**columns, "completed_at": timestamp(time.time()), "lease_until": None, "progress": 100})
+    def finish(self, status: Status, columns: Mapping[str, Any], samples: Sequence[Sample] = ()) -> None:
+        """The last move; `columns` are written with it, and `samples` added to the metrics."""
+        ended = {"completed_at": timestamp(time.time()), "lease_until": None, "progress": 100}
+        self._move(status, {**columns, **ended}, samples)
 
     def flush(self) -> None:
         with self._lock:
             if self._waiting:
                 self._write([], {})
 
-    def _move(self, new: Status, columns: Mapping[str, Any]) -> None:
+    def _move(self, new: Status, columns: Mapping[str, Any], samples: Sequence[Sample] = ()) -> None:
         sources = sources_of(new)
         assert self._status in sources, f"a build cannot go from {self._status} to {new}"
         # Written in one transaction with the events so far, so that a reader never sees one without the other.
         event = Event("status", new, time.time(), data={"status": new})
         # `new` is among the sources: the connection may have broken when the move was made already.
-        self._persist(lambda: self._write([event], {"status": new, **columns}, (*sources, new)))
+        self._persist(lambda: self._write([event], {"status": new, **columns}, (*sources, new), samples))
         self._status = new
         if self._watch is not None:
             self._watch(event)
@@ -225,7 +228,11 @@ class Journal:
             time.sleep(0.5)
 
     def _write(
-        self, events: Sequence[Event], columns: Mapping[str, Any], sources: Sequence[Status] = tuple(ACTIVE)
+        self,
+        events: Sequence[Event],
+        columns: Mapping[str, Any],
+        sources: Sequence[Status] = tuple(ACTIVE),
+        samples: Sequence[Sample] = (),
     ) -> None:
         """The row and the events that wait, and `events` behind them. Raises `LeaseLost`, and nothing is written."""
         values = {"progress": self._progress.percent, **columns}
@@ -243,6 +250,8 @@ class Journal:
             if row is None:
                 self._lose()
             insert_events(self._connection, self.build_id, self._seq, told)
+            if samples:
+                metrics.add(self._connection, samples)
         self._seq += len(told)
         self._waiting.clear()
         if told and self._written is not None:
@@ -373,6 +382,12 @@ def save_image(
                 now,
             ),
         )
+        if image.pushed is not None:
+            # Releases of this image that were made before it was pushed can come back from there as well.
+            connection.execute(
+                "UPDATE releases SET registry_ref = ? WHERE digest = ? AND registry_ref IS NULL",
+                (image.pushed.ref, image.digest),
+            )
 
 
 def save_artifacts(connection: Connection, build_id: int, artifacts: Sequence[tuple[str, str, str]]) -> None:

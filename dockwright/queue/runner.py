@@ -9,7 +9,7 @@ from os import urandom
 from typing import TYPE_CHECKING, Any
 
 from dockwright import pipeline
-from dockwright.db import journal
+from dockwright.db import journal, metrics
 from dockwright.db.journal import Journal
 from dockwright.db.queue import end_lost_builds
 from dockwright.domain.build import STAGE_NAMES, BuildRequest, History, StageResult
@@ -80,7 +80,8 @@ def run_claimed(
             if isinstance(outcome.error, Stopping):
                 log.flush()  # the reaper puts it back into the queue
             else:
-                log.finish(_status(outcome), _columns(outcome, result))
+                status = _status(outcome)
+                log.finish(status, _columns(outcome, result), metrics.of_build(status, result))
     return result
 
 
@@ -157,7 +158,7 @@ class _Books:
 
         if self._attempt is None:
             assert self._live is not None
-            self._attempt = Attempt(self._state, self._row, release, self._live, started_at=self._started)
+            self._attempt = Attempt(self._state, self._row, release, started_at=self._started)
         return self._attempt
 
 

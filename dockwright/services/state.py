@@ -26,6 +26,8 @@ class State:
         self.settings = settings
         self.client_id = client_id
         self.bus = bus or Bus()
+        self._is_first = True
+        """The sessions' connections are this one's to close."""
 
     def of_client(self, client_id: int) -> State:
         """The same database through the same connections, for another client."""
@@ -36,12 +38,14 @@ class State:
     def apart(self, client_id: int) -> State:
         """With a connection of its own, for a build that writes its journal beside others; closed by `close`."""
         state = State(self.settings, client_id, self.bus)
-        state._sessions = self._sessions
+        state._sessions, state._is_first = self._sessions, False
         return state
 
     def close(self) -> None:
         if "connection" in self.__dict__:
             self.connection.close()
+        if self._is_first and "_sessions" in self.__dict__:
+            self._sessions.kw["bind"].dispose()
 
     @cached_property
     def connection(self) -> Connection:
