@@ -59,6 +59,8 @@ class LiveState:
     instances: tuple[Instance, ...] = ()
     release: Release | None = None
     """What the rows say is live; none where nothing is, or where the product is to move to another port."""
+    may_move: bool = False
+    """The product was never live, and nobody asked for its port: any other one serves as well."""
     next_release: int = 1
     env: Mapping[str, str] = field(default_factory=dict)
     taken_ports: frozenset[int] = frozenset()

@@ -40,6 +40,7 @@ def live_state(
         product=product,
         instances=docker.instances(product),
         release=release_from_row(current) if current is not None and stays else None,
+        may_move=port is None and row.release_number is None,
         next_release=(last or 0) + 1,
         env={**(row.env_vars or {}), **env},
         taken_ports=taken,

@@ -215,7 +215,7 @@ def _run(
         keep=keep,
         log=say,
     )
-    attempt = releases.Attempt(state, row, release, found, started_at=started_at, rollback_of=rollback_of)
+    attempt = releases.Attempt(state, row, release, started_at=started_at, rollback_of=rollback_of)
     deployed: Deployed | None = None
     try:
         deployed = cut_over.start()

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from dockwright.db import tables
 from dockwright.db.journal import storable
-from dockwright.domain.product import LiveState, Release
+from dockwright.domain.product import Product, Release
 from dockwright.errors import DockwrightError, PortTaken
 from dockwright.services.state import State
 
@@ -29,12 +29,11 @@ class Attempt:
         state: State,
         row: tables.Product,
         release: Release,
-        live: LiveState,
         *,
         started_at: float,
         rollback_of: int | None = None,
     ) -> None:
-        self._state, self._row, self._release, self._live = state, row, release, live
+        self._state, self._row, self._release = state, row, release
         self._started_at, self._rollback_of = started_at, rollback_of
         self._before = {name: getattr(row, name) for name in _CHANGED}
         self._deployment_id: int | None = None
@@ -43,7 +42,7 @@ class Attempt:
         """The traffic is there. Raises `DiskFull` or `DatabaseError`, and then the rows are as they were."""
         with self._state.session() as session:
             row = session.merge(self._row)
-            _make_live(session, row, self._release, self._live)
+            _make_live(session, row, self._release, deployed.product)
             self._deployment_id = self._insert(session, row, deployed, None)
             return row
 
@@ -111,9 +110,8 @@ def _is_new(session: Session, row: tables.Product) -> bool:
     return session.scalar(select(tables.Deployment.id).where(tables.Deployment.product_id == row.id)) is None
 
 
-def _make_live(session: Session, row: tables.Product, release: Release, live: LiveState) -> None:
-    assert live.product is not None
-    row.port, row.env_vars, row.replicas = live.product.port, dict(release.env), live.product.replicas
+def _make_live(session: Session, row: tables.Product, release: Release, product: Product) -> None:
+    row.port, row.env_vars, row.replicas = product.port, dict(release.env), product.replicas
     row.status, row.release_number, row.image_name = "running", release.number, release.image_name
     images = select(tables.DockerImage.id).where(
         tables.DockerImage.client_id == row.client_id, tables.DockerImage.digest == release.digest

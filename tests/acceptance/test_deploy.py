@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import socket
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -330,33 +331,12 @@ def test_anonymous_volumes_go_with_their_instance(world: World, images: Images) 
 
 
 def test_the_stage_finishes_with_the_build_and_is_undone_with_it(world: World, images: Images, tmp_path: Path) -> None:
-    def context() -> StageContext:
-        request = BuildRequest(
-            build_id=1,
-            client=world.client,
-            project="small",
-            project_id=1,
-            name="Small",
-            description="",
-            source=FolderSource(path="/"),
-        )
-        return StageContext(
-            request=request,
-            settings=world.settings,
-            history=History(),
-            live=world.live(),
-            workspace=tmp_path / "w",
-            sink=events.append,
-            cancel=Cancel(),
-            stage="deploy",
-        )
-
     events: list[Event] = []
-    first, second = context(), None
+    first = stage_context(world, tmp_path, events)
     deploy(first, world.release(1, images["plain"]))
     for finish in first.on_success:
         finish()
-    second = context()
+    second = stage_context(world, tmp_path, events)
     deployed = deploy(second, world.release(2, images["plain"]))
     assert world.get() == (200, "v2")
     assert [one.release for one in deployed.previous] == [1]
@@ -376,3 +356,41 @@ def test_an_instance_port_that_somebody_takes_meanwhile_is_left_to_them(
         instance: Instance = world.target.start(world.product, release, "dockwright-test-" + world.client)
     assert instance.port in (29876, 29877, 29878)
     assert len(world.containers()) == 1
+
+
+def stage_context(world: World, tmp_path: Path, events: list[Event]) -> StageContext:
+    request = BuildRequest(
+        build_id=1,
+        client=world.client,
+        project="small",
+        project_id=1,
+        name="Small",
+        description="",
+        source=FolderSource(path="/"),
+    )
+    return StageContext(
+        request=request,
+        settings=world.settings,
+        history=History(),
+        live=world.live(),
+        workspace=tmp_path / "w",
+        sink=events.append,
+        cancel=Cancel(),
+        stage="deploy",
+    )
+
+
+def test_port_that_nobody_asked_for_gives_way(world: World, images: Images, tmp_path: Path) -> None:
+    """Two first deployments may choose the same one; what was asked for, or is known to people, stays."""
+    events: list[Event] = []
+    context, release = stage_context(world, tmp_path, events), world.release(1, images["plain"])
+    with socket.create_server(("127.0.0.1", world.product.port)):
+        with pytest.raises(PortTaken):
+            deploy(context, release)
+        assert world.containers() == []
+        context.live = replace(world.live(), may_move=True)
+        deployed = deploy(context, release)
+    assert deployed.product.port != world.product.port
+    assert any(f"port {deployed.product.port} instead" in event.text for event in events)
+    world.product = deployed.product
+    assert world.get() == (200, "v1")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from dockwright.db import tables
-from dockwright.domain.product import LiveState, Product, Release
+from dockwright.domain.product import Product, Release
 from dockwright.domain.source import FolderSource
 from dockwright.errors import EngineError, PortTaken
 from dockwright.services.live import product_of_project
@@ -54,7 +54,7 @@ def attempt(state: State, number: int) -> tuple[Attempt, Deployed]:
         seconds_to_healthy=0.5,
         traffic=Traffic(requests=7, failed_requests=0),
     )
-    return Attempt(state, row, release, LiveState(product=product), started_at=time.time()), deployed
+    return Attempt(state, row, release, started_at=time.time()), deployed
 
 
 def live(state: State) -> dict[str, Any]:
