@@ -36,7 +36,7 @@ def _once(ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...
 @click.option("--env", metavar="K=V", multiple=True, help="Environment of the running app.")
 @click.option("--port", type=click.IntRange(1, 65535), help="The port that the product is reached at.")
 @click.option("--no-cache", is_flag=True, help="Run every step again.")
-@click.option("--no-deploy", is_flag=True, help="Stop when the image is tested.")
+@click.option("--no-deploy", is_flag=True, help="Stop when the image is tested, and pushed where a registry is set.")
 @click.option("--until", metavar="STAGE", type=click.Choice(STAGE_NAMES), help="The last stage to run.")
 @json_option
 def build(
@@ -134,6 +134,8 @@ def _finish(document: dict[str, Any], as_json: bool) -> None:
         how = "reused, nothing changed" if service["reused"] else f"built in {seconds(service['seconds'])}"
         context = f"{service['context_files']} files, {size(service['context_bytes'])}"
         say(f"Image     {service['image']} ({how}; context of {context})")
+        if service["pushed"]:
+            say(f"Pushed    {service['pushed']['tag']} as {service['pushed']['digest']}")
     if document["proof"]:
         say(f"Verified  {document['proof']['summary']}")
     if document["deployment_url"]:

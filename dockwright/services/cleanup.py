@@ -99,14 +99,26 @@ def cleanup(
 
 
 def by_policy(state: State) -> list[dict[str, Any]]:
-    """What a server does every so often: each client's clean-up, with its name beside what `cleanup` answers."""
+    """What a server does every so often: each client's clean-up, with its name beside what `cleanup` answers.
+
+    An isolated builder that runs keeps no more than its cache may take; one that is stopped is left so.
+    """
     with state.session() as session:
         clients = session.scalars(select(Client.id).order_by(Client.id)).all()
     swept = []
     for client_id in clients:
         one = state.of_client(client_id)
         swept.append({"client": one.client, **cleanup(one)})
+        _prune_builder(one)
     return swept
+
+
+def _prune_builder(state: State) -> None:
+    from dockwright.docker import builders
+
+    builder = builders.builder_for(state.settings, state.client)
+    if builder.kind == "isolated" and Engine().container(builder.name) is not None:
+        builders.prune(state.settings, builder, builder.limits.cache_bytes)
 
 
 # --- containers and networks ----------------------------------------------------------------------------------------

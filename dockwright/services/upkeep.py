@@ -13,7 +13,7 @@ from dockwright.db import tables
 from dockwright.domain.product import Instance
 from dockwright.errors import DockwrightError
 from dockwright.services import live
-from dockwright.services.cleanup import cleanup
+from dockwright.services.cleanup import by_policy
 from dockwright.services.locks import ProductLock
 from dockwright.services.state import State
 from dockwright.targets.edge import Edge
@@ -79,9 +79,9 @@ class Upkeep(threading.Thread):
             lock.release()
 
     def _clean_up(self) -> None:
-        with self._state.session() as session:
-            clients = session.scalars(select(tables.Client.id)).all()
-        for client_id in clients:
-            removed = cleanup(self._state.of_client(client_id))
-            if removed["bytes"] or removed["containers"]:
-                log.info("cleaned_up", client=client_id, **{k: removed[k] for k in ("images", "containers", "bytes")})
+        for swept in by_policy(self._state):
+            counts = {name: swept[name] for name in ("builds", "images", "containers", "bytes")}
+            if any(counts.values()):
+                log.info("cleaned_up", client=swept["client"], **counts)
+            for reason in swept["failed"]:
+                log.warning("cleanup.left", client=swept["client"], reason=reason)

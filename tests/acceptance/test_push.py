@@ -71,11 +71,13 @@ def test_what_the_registry_has_is_not_sent_again(home: Home, folder: Folder, reg
 
 def test_an_image_built_before_there_was_a_registry(home: Home, folder: Folder, registry: Registry) -> None:
     root = folder("before", PAGES)
-    stayed = home.build(root, "--no-deploy")
+    stayed = home.build(root)
     assert stayed["services"][0]["pushed"] is None and states(stayed)["push"] == "skipped"
-    first, second = (home.build(root, "--no-deploy", env=settings(registry))["services"][0] for _ in range(2))
+    first, second = (home.build(root, env=settings(registry))["services"][0] for _ in range(2))
     assert first["reused"] and first["pushed"]["bytes"] > 0
     assert second["pushed"]["bytes"] == 0, "the row says now where it is"
+    known = home.rows("SELECT number, registry_ref FROM releases")
+    assert known == [{"number": 1, "registry_ref": first["pushed"]["ref"]}], "what is live is not started anew for it"
 
 
 def test_an_image_that_the_registry_has_lost(home: Home, folder: Folder, registry: Registry) -> None:
