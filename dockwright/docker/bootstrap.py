@@ -29,6 +29,16 @@ def state(image: Document | None, recipe: Recipe, overlay: dict[str, str]) -> st
     return "ready" if labels.get("dev.dockwright.recipe") == digest_of(recipe, overlay) else "outdated"
 
 
+def is_possible() -> bool:
+    """Whether this process can make images. One that cannot, a server in a container say, cannot judge them either: it
+    sees other certificates than the machine that made them."""
+    try:
+        _require_tools()
+    except ToolMissing:
+        return False
+    return True
+
+
 def make(settings: Settings, engine: Engine, recipe: Recipe, cancel: Cancel) -> None:
     """Raises `ToolMissing`, `DiskFull`, `BaseImageMissing`, `EngineError`."""
     machine = overlay(settings)

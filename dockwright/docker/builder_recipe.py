@@ -56,10 +56,11 @@ def ensure_image(settings: Settings, engine: Engine, log: Callable[[str], None],
             cancel.sleep(0.2)
         found = engine.image(IMAGE)
         if bootstrap.state(found, recipe, machine) != "ready":
-            log(f"Making {IMAGE}, which isolated builders run on; it is kept")
             if registry.is_reachable(BASE):
+                log(f"Making {IMAGE}, which isolated builders run on; it is kept")
                 _build(digest_of(recipe, machine), cancel)
-            else:
+            elif found is None or bootstrap.is_possible():
+                log(f"Making {IMAGE}, which isolated builders run on; it is kept")
                 bootstrap.make(settings, engine, recipe, cancel)
             found = engine.image(IMAGE)
     assert found is not None, "the engine has the image that was just made"

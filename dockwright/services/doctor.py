@@ -15,7 +15,7 @@ from typing import Literal
 
 from dockwright import process
 from dockwright.db import schema
-from dockwright.docker import host, registry
+from dockwright.docker import bootstrap, host, registry
 from dockwright.docker.buildx import find_plugin
 from dockwright.docker.engine import Engine
 from dockwright.errors import DockwrightError
@@ -141,8 +141,10 @@ def _images(settings: Settings) -> Iterator[Finding]:
         yield Finding(severity="ok", place="images", message=f"{registry.host_of(bases.OFFICIAL)} answers")
         return
     found = bases.listing(settings)
-    ready = [base.name for base in found if base.state == "ready"]
-    rest = [base.name for base in found if base.state != "ready"]
+    # Builds use one that is outdated too; whoever cannot make it anew is not told to.
+    usable = {"ready"} if bootstrap.is_possible() else {"ready", "outdated"}
+    ready = [base.name for base in found if base.state in usable]
+    rest = [base.name for base in found if base.state not in usable]
     message = f"No image registry answers; local base images: {', '.join(ready) or 'none'}"
     if not rest:
         yield Finding(severity="ok", place="images", message=message)
