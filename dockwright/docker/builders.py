@@ -120,7 +120,7 @@ def remove(settings: Settings, client: str) -> None:
     assert builder.folder is not None
     try:
         with _held_now(builder) as lock:
-            _stop(builder)
+            _stop(builder, seconds=0)  # nothing of it is kept
             Engine().remove_volume(builder.name)
             with suppress(FileNotFoundError):
                 builder.folder.rmdir()
@@ -215,11 +215,11 @@ def _wait(builder: Builder, inner: Engine, cancel: Cancel) -> None:
         cancel.sleep(POLL_SECONDS)
 
 
-def _stop(builder: Builder) -> None:
+def _stop(builder: Builder, seconds: int = STOP_SECONDS) -> None:
     """Its container and its network go; its cache stays."""
     engine = Engine()
     if engine.container(builder.name) is not None:
-        engine.stop_container(builder.name, STOP_SECONDS)
+        engine.stop_container(builder.name, seconds)
         engine.remove_container(builder.name)
     engine.remove_network(builder.name)
     assert builder.folder is not None
