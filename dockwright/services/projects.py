@@ -85,6 +85,8 @@ def create(state: State, new: NewProject, actor: Actor | None = None) -> dict[st
             _set_source(session, state, project, source)
             session.add(project)
             session.flush()
+            # Asked again, now that nobody else writes: one of that name may have come in between.
+            _check_free(session, state, new.name, None, besides=project.id)
             _record(session, actor, "project.create", project)
             return as_dict(project)
     raise _is_being_made(new.name)
@@ -217,8 +219,8 @@ def _check_name(name: str) -> None:
         raise UsageError("A project's name has 1 to 255 characters of UTF-8", remedy="Give it another name")
 
 
-def _check_free(session: Session, state: State, name: str, slug: str | None) -> None:
-    mine = select(Project.slug).where(Project.client_id == state.client_id)
+def _check_free(session: Session, state: State, name: str, slug: str | None, besides: int = 0) -> None:
+    mine = select(Project.slug).where(Project.client_id == state.client_id, Project.id != besides)
     if (known := session.scalar(mine.where(Project.name == name))) is not None:
         raise Conflict(f'There is a project "{name}" already', remedy=f'Build it with: dockwright build "{known}"')
     if slug is not None and session.scalar(mine.where(Project.slug == slug)) is not None:
