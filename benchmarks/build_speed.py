@@ -3,9 +3,11 @@
     .venv/bin/python benchmarks/build_speed.py [--runs 7] [--large-runs 3]
 
 Both are run in turn, A B A B …, on a small context and on one of 20,000 files and 388 MB: with nothing changed, with
-one file changed (each time in both), and without cache. Printed are the medians in seconds and the median of the
-ratios pair by pair, which is what can be compared between machines. Each tool has a copy of the context of its own, so
-that neither profits from what the other has sent, and BuildKit's cache is warm for both before anything is counted.
+one file changed (each time in both), and without cache. Their Dockerfile is that of a Python app: it installs packages
+with pip, from wheels that are made here, so that no package index has a part in the figures. Printed are the medians in
+seconds and the median of the ratios pair by pair, which is what can be compared between machines. Each tool has a copy
+of the context of its own, so that neither profits from what the other has sent, and BuildKit's cache is warm for both
+before anything is counted.
 """
 
 from __future__ import annotations
@@ -22,14 +24,19 @@ import subprocess
 import sys
 import tempfile
 import time
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 BASE = "localhost/base/python:3.11-slim"
+PACKAGES = 6
+MODULES = 60
+"""In each package; pip compiles them all, which is what takes its time."""
 DOCKERFILE = f"""\
 FROM {BASE}
 WORKDIR /app
-RUN echo dependencies > /dependencies
+COPY wheels /wheels
+RUN pip install --no-index --no-cache-dir --find-links=/wheels {" ".join(f"library{n}" for n in range(PACKAGES))}
 COPY . .
 """
 DOCKER = shutil.which("docker") or "docker"
@@ -44,7 +51,26 @@ def make_context(folder: Path, files: int, size: int) -> None:
         path = folder / f"d{number // 100}" / f"f{number}.bin"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(source.randbytes(size // files))
+    for number in range(PACKAGES):
+        make_wheel(folder / "wheels", f"library{number}")
     (folder / "Dockerfile").write_text(DOCKERFILE)
+
+
+def make_wheel(folder: Path, name: str) -> None:
+    """A package of pure Python, as pip takes it; the same bytes each time."""
+    folder.mkdir(exist_ok=True)
+    functions = "\n\n".join(
+        f"def f{n}(a, b={n}):\n    return [x * b + {n} for x in a if x % 3] or {{'{n}': a}}" for n in range(150)
+    )
+    info = f"{name}-1.0.dist-info"
+    files = {f"{name}/m{n}.py": f"N = {n}\n\n{functions}\n" for n in range(MODULES)}
+    files[f"{name}/__init__.py"] = ""
+    files[f"{info}/METADATA"] = f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n"
+    files[f"{info}/WHEEL"] = "Wheel-Version: 1.0\nGenerator: benchmark\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+    files[f"{info}/RECORD"] = "".join(f"{path},,\n" for path in [*files, f"{info}/RECORD"])
+    with zipfile.ZipFile(folder / f"{name}-1.0-py3-none-any.whl", "w") as wheel:
+        for path, text in files.items():
+            wheel.writestr(zipfile.ZipInfo(path), text, zipfile.ZIP_DEFLATED)
 
 
 class Tool:
