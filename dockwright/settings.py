@@ -6,6 +6,7 @@ Relative folders lie below `DOCKWRIGHT_HOME`, so that a build leaves nothing in 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,7 +98,7 @@ def load(environ: Mapping[str, str] | None = None, env_file: Path = Path(".env.b
         client_max_workers=read("BUILD_CLIENT_MAX_WORKERS", str(workers), _positive),
         builder_max_workers=read("BUILD_BUILDER_MAX_WORKERS", str(workers), _positive),
         redis_url=read("REDIS_URL", "redis://127.0.0.1:6379/0", _url("redis", "rediss", "unix")),
-        registry_url=read("DOCKER_REGISTRY_URL", None, _url("http", "https")),
+        registry_url=read("DOCKER_REGISTRY_URL", None, _registry),
         registry_username=read("DOCKER_REGISTRY_USERNAME", None, str),
         registry_password=read("DOCKER_REGISTRY_PASSWORD", None, str),
         source_folders=read("SOURCE_FOLDERS", "", _folders),
@@ -210,6 +211,11 @@ def _one_of(choices: Any) -> Callable[[str], str]:
     return convert
 
 
+_REGISTRY = re.compile(
+    r"https?://[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?(?::\d{1,5})?(?:/[a-z0-9]+(?:[._-]+[a-z0-9]+)*)*/?"
+)
+
+
 def _url(*schemes: str) -> Callable[[str], str]:
     def convert(text: str) -> str:
         scheme, _, rest = text.partition("://")
@@ -218,6 +224,18 @@ def _url(*schemes: str) -> Callable[[str], str]:
         return text.rstrip("/")
 
     return convert
+
+
+def _registry(text: str) -> str:
+    """Images are named by it, so it must be what an image's name may begin with."""
+    if "@" in text:  # told without the value, which holds a password
+        raise InvalidSetting(
+            "DOCKER_REGISTRY_URL holds a user name",
+            remedy="Set DOCKER_REGISTRY_USERNAME and DOCKER_REGISTRY_PASSWORD, and take it out of the URL",
+        )
+    if not _REGISTRY.fullmatch(text):
+        raise ValueError("must be like https://registry.example:5000 or https://registry.example/team")
+    return text.rstrip("/")
 
 
 def _folders(text: str) -> tuple[Path, ...]:

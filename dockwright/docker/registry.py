@@ -106,7 +106,10 @@ class Registry:
 
     @property
     def host(self) -> str:
-        return urlsplit(self.url).netloc
+        """With a port where it would else not be known for a host: `registry/x` is a name of Docker Hub's."""
+        parts = urlsplit(self.url)
+        is_plain = "." in parts.netloc or ":" in parts.netloc or parts.netloc == "localhost"
+        return parts.netloc if is_plain else f"{parts.netloc}:{80 if parts.scheme == 'http' else 443}"
 
     def name_of(self, image_name: str) -> str:
         """`acme/support:b12` → `registry.example:5000/acme/support:b12`."""

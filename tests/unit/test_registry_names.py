@@ -10,6 +10,7 @@ import pytest
 
 from dockwright import settings as settings_module
 from dockwright.docker.registry import Registry, from_settings, holder_of
+from dockwright.errors import InvalidSetting
 from dockwright.settings import Settings
 
 
@@ -26,6 +27,9 @@ def sent(registry: Registry) -> object:
     [
         ("http://127.0.0.1:5000", "127.0.0.1:5000/acme/pay:v1"),
         ("https://registry.example", "registry.example/acme/pay:v1"),
+        ("http://localhost", "localhost/acme/pay:v1"),
+        ("http://registry", "registry:80/acme/pay:v1"),
+        ("https://registry", "registry:443/acme/pay:v1"),
         ("https://ghcr.io/team/", "ghcr.io/team/acme/pay:v1"),
     ],
 )
@@ -55,3 +59,28 @@ def test_credentials_are_for_their_registry_alone(tmp_path: Path) -> None:
 def test_registry_of_this_machine_is_asked_without_tls(tmp_path: Path) -> None:
     assert holder_of("127.0.0.1:5000/acme/pay@sha256:1", load(tmp_path)).url == "http://127.0.0.1:5000"
     assert holder_of("registry.example/acme/pay@sha256:1", load(tmp_path)).url == "https://registry.example"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "registry.example",
+        "ftp://registry.example",
+        "https://",
+        "https://registry.example?x=1",
+        "https://registry.example:port",
+        "https://registry.example/Team",
+        "https://registry.example/a//b",
+        "https://registry.example/a b",
+    ],
+)
+def test_what_cannot_begin_an_image_s_name(url: str, tmp_path: Path) -> None:
+    with pytest.raises(InvalidSetting, match="DOCKER_REGISTRY_URL"):
+        load(tmp_path, DOCKER_REGISTRY_URL=url)
+
+
+def test_a_password_in_the_url_is_not_repeated(tmp_path: Path) -> None:
+    with pytest.raises(InvalidSetting) as caught:
+        load(tmp_path, DOCKER_REGISTRY_URL="https://builder:hunter2@registry.example")
+    assert "hunter2" not in caught.value.message + caught.value.remedy
+    assert "DOCKER_REGISTRY_PASSWORD" in caught.value.remedy
