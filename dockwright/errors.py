@@ -171,6 +171,13 @@ class BrokerUnreachable(UnreachableError):
     code = "broker_unreachable"
 
 
+class SecretKeyUnusable(UnreachableError):
+    """The key that secrets are encrypted with is not there, or is another one."""
+
+    code = "secret_key_unusable"
+    retryable = False
+
+
 class EdgeError(UnreachableError):
     code = "edge_error"
 

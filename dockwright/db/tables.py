@@ -341,6 +341,8 @@ class Release(Base):
     revision: Mapped[str | None] = mapped_column(String(64))
     container_port: Mapped[int]
     env_vars: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    secrets: Mapped[list[Any]] = mapped_column(default=list, server_default="[]")
+    """Names alone: the values are looked up whenever an instance starts."""
     volumes: Mapped[list[Any]] = mapped_column(default=list)
     has_health_check: Mapped[bool] = mapped_column(default=False)
     registry_ref: Mapped[str | None] = mapped_column(Text)

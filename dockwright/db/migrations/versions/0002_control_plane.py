@@ -17,6 +17,7 @@ def upgrade() -> None:
         clients.add_column(sa.Column("served_at", TIME, nullable=True))
     with op.batch_alter_table("releases") as releases:
         releases.add_column(sa.Column("registry_ref", sa.Text(), nullable=True))
+        releases.add_column(sa.Column("secrets", sa.JSON(), nullable=False, server_default="[]"))
     _create_sign_in()
     _create_audit()
     _create_secrets()
@@ -117,6 +118,7 @@ def downgrade() -> None:
         for name in ("origin", "created_by", "builder", "progress", "timeout_seconds", "cancel_requested_at"):
             builds.drop_column(name)
     with op.batch_alter_table("releases") as releases:
+        releases.drop_column("secrets")
         releases.drop_column("registry_ref")
     with op.batch_alter_table("clients") as clients:
         clients.drop_column("served_at")
