@@ -115,10 +115,15 @@ class Registry:
         """`acme/support:b12` → `registry.example:5000/acme/support:b12`."""
         return f"{self.host}{urlsplit(self.url).path.rstrip('/')}/{image_name}"
 
+    def identity(self) -> dict[str, str]:
+        """As the engine's API takes it; empty where anybody may push."""
+        if not self.username:
+            return {}
+        return {"username": self.username, "password": self.password or "", "serveraddress": self.host}
+
     def headers(self) -> dict[str, str]:
-        """What the engine is to know the registry by, for one call. The header must be there, if it be empty."""
-        known = {"username": self.username, "password": self.password or "", "serveraddress": self.host}
-        text = json.dumps(known if self.username else {})
+        """For one call of the engine's. The header must be there, if it be empty."""
+        text = json.dumps(self.identity())
         return {"X-Registry-Auth": base64.urlsafe_b64encode(text.encode()).decode()}
 
     def is_refused_by(self, engine: Engine) -> bool:
@@ -163,6 +168,26 @@ def holder_of(ref: str, settings: Settings) -> Registry:
 def _url(host: str) -> str:
     scheme = "http" if host.partition(":")[0] in {"localhost", "127.0.0.1"} else "https"
     return f"{scheme}://{host}"
+
+
+def check(engine: Engine, registry: Registry) -> None:
+    """Whether images can be pushed there, as far as that can be told without one.
+
+    Raises `RegistryUnreachable` or `RegistryRefused`.
+    """
+    what, reason = f"The registry {registry.host} cannot be used", "it was asked without a name"
+    if registry.username:
+        try:
+            engine.request("POST", "/auth", body=registry.identity())
+        except EngineError as error:
+            reason = error.message
+        else:
+            return
+    failure = _failure(engine, registry, what, reason)
+    if not isinstance(failure, PushFailed):
+        raise failure
+    if registry.username:
+        raise RegistryRefused(failure.message, remedy="Check DOCKER_REGISTRY_USERNAME and DOCKER_REGISTRY_PASSWORD")
 
 
 def tag_digest(engine: Engine, registry: Registry, name: str, cancel: Cancel) -> str | None:

@@ -154,6 +154,16 @@ def _images(settings: Settings) -> Iterator[Finding]:
         yield Finding(severity=severity, place="images", message=message, remedy=remedy)
 
 
+def _registry(settings: Settings) -> Iterator[Finding]:
+    ours = registry.from_settings(settings)
+    if ours is None:
+        message = "Images stay on the engine: DOCKER_REGISTRY_URL is not set"
+    else:
+        registry.check(Engine(), ours)
+        message = f"{ours.host} answers" + (f", and knows {ours.username}" if ours.username else "")
+    yield Finding(severity="ok", place="registry", message=message)
+
+
 def _certificates(settings: Settings) -> Iterator[Finding]:
     bundle = host.ca_bundle(settings)
     if bundle is None:
@@ -204,6 +214,7 @@ CHECKS: dict[str, Callable[[Settings], Iterator[Finding]]] = {
     "compose": _compose,
     "disk": _disk,
     "images": _images,
+    "registry": _registry,
     "certificates": _certificates,
     "database": _database,
     "edge": _haproxy,

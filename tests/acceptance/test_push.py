@@ -271,3 +271,14 @@ def test_names_of_a_registry_with_a_path(home: Home, folder: Folder, registry: R
     service = home.build(folder("path", PAGES), "--no-deploy", env=env)["services"][0]
     assert service["pushed"]["tag"] == f"{registry.address}/team/{service['image']}"
     assert Engine().image(service["pushed"]["tag"]) is None
+
+
+def test_doctor_asks_the_registry(home: Home, locked_registry: Registry) -> None:
+    answers = {}
+    for password in (locked_registry.password, "wrong", None):
+        env = settings(locked_registry, password=password)
+        findings = home.run("doctor", "--json", code=None, env=env).json["findings"]
+        (answers[password],) = [one for one in findings if one["place"] == "registry"]
+    assert [one["severity"] for one in answers.values()] == ["ok", "error", "error"]
+    assert answers[locked_registry.password]["message"] == f"{locked_registry.address} answers, and knows builder"
+    assert all("DOCKER_REGISTRY_PASSWORD" in answers[password]["remedy"] for password in ("wrong", None))
