@@ -23,6 +23,7 @@ class StreamServer(uvicorn.Server):
         dropping = asyncio.create_task(self._drop_those_who_do_not_read())
         await super().shutdown(sockets)
         await dropping
+        self._tails.release()
 
     async def _drop_those_who_do_not_read(self) -> None:
         """A closed connection stays until all has been sent."""

@@ -54,6 +54,7 @@ class _Reader:
     def __init__(self, state: State) -> None:
         self._log = EventLog(state)
         self._one = anyio.CapacityLimiter(1)
+        self.is_patient = True
 
     async def head(self, build_id: int) -> Head | None:
         return await self._patiently(lambda: self._log.head(build_id))
@@ -66,6 +67,8 @@ class _Reader:
             try:
                 return await anyio.to_thread.run_sync(ask, limiter=self._one)
             except DatabaseError as error:
+                if not self.is_patient:
+                    raise
                 log.warning("A stream waits for the database", error=error.message)
             await asyncio.sleep(LOOK_SECONDS)
 
@@ -249,11 +252,14 @@ class Tails:
             self._tails[build_id].poke()
 
     def close(self) -> None:
-        """Ends all streams in a moment, without their `end`. To be called in the event loop."""
+        """Ends all streams in a moment, without their `end`. To be called in the event loop, and then `release`."""
         self.is_closed = True
         if self._forget_bus is not None:
             self._forget_bus()
-        for reading in self._page_reads.values():
-            reading.cancel()
+        self._reader.is_patient = False
         for tail in self._tails.values():
             tail.task.cancel()
+
+    def release(self) -> None:
+        """When no stream is left."""
+        self._reader.close()

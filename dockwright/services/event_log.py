@@ -7,6 +7,7 @@ of a request. Its callers look to it that one thread reads at a time.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any, NamedTuple, cast
 
 from dockwright.domain.transitions import FINISHED, Status
@@ -34,30 +35,38 @@ class Head(NamedTuple):
 
 
 class EventLog:
+    """Its methods raise `DatabaseError` where the database is away, and can be called again then."""
+
     def __init__(self, state: State) -> None:
         self._state = state.apart(state.client_id)
 
     def head(self, build_id: int) -> Head | None:
         """None where there is no such build any more. The last move is one transaction with the last event."""
-        connection = self._state.connection
-        with connection.lock:
-            row = connection.execute(
-                "SELECT status, (SELECT MAX(seq) FROM build_events WHERE build_id = builds.id)"
-                " FROM builds WHERE id = ?",
-                (build_id,),
-            ).fetchone()
-        return None if row is None else Head(cast("Status", row[0]), row[1] or 0)
+        rows = self._ask(
+            "SELECT status, (SELECT MAX(seq) FROM build_events WHERE build_id = builds.id) FROM builds WHERE id = ?",
+            (build_id,),
+        )
+        return Head(cast("Status", rows[0][0]), rows[0][1] or 0) if rows else None
 
     def read(self, build_id: int, after: int, upto: int) -> list[WatchedEvent]:
         """The events numbered above `after` and not above `upto`, in their order."""
-        connection = self._state.connection
-        with connection.lock:
-            rows = connection.execute(
-                "SELECT seq, at, kind, stage, step, stream, text, data FROM build_events"
-                " WHERE build_id = ? AND seq > ? AND seq <= ? ORDER BY seq",
-                (build_id, after, upto),
-            ).fetchall()
+        rows = self._ask(
+            "SELECT seq, at, kind, stage, step, stream, text, data FROM build_events"
+            " WHERE build_id = ? AND seq > ? AND seq <= ? ORDER BY seq",
+            (build_id, after, upto),
+        )
         return [WatchedEvent(row[0], row[2], _document(*row)) for row in rows]
+
+    def _ask(self, sql: str, parameters: Sequence[int]) -> list[Any]:
+        connection = self._state.connection
+        try:
+            with connection.lock:
+                return connection.execute(sql, parameters).fetchall()
+        except Exception as error:
+            translated = connection.translated(error)
+            if translated is not None:
+                raise translated from error
+            raise
 
     def close(self) -> None:
         self._state.close()
@@ -72,5 +81,6 @@ def _document(
 
 
 def _rfc3339(at: str) -> str:
-    """Both databases write `2026-01-31 12:00:00.123456`, and PostgreSQL `+00` behind it."""
-    return at.replace(" ", "T", 1).removesuffix("+00") + "Z"
+    """From `2026-01-31 12:00:00.123456`, which PostgreSQL writes without zeros at its end, and with `+00` behind it."""
+    whole, _, fraction = at.removesuffix("+00").partition(".")
+    return f"{whole.replace(' ', 'T', 1)}.{fraction:0<6}Z"
