@@ -10,6 +10,8 @@ import uvicorn
 from fastapi import FastAPI
 
 from dockwright.api.app import create_app
+from dockwright.api.stopping import StreamServer
+from dockwright.api.tails import Tails
 from dockwright.errors import PortTaken, UsageError
 from dockwright.queue.embedded import EmbeddedQueue
 from dockwright.queue.worker import ReaperThread
@@ -27,6 +29,7 @@ class Server:
         self._host, self._port = host, port
         self.state = _distributed(state) if state.settings.queue_backend == "celery" else state
         self.app = create_app(self.state)
+        self.tails = self.app.state.tails = Tails(self.state)
         self.app.router.lifespan_context = self._lifespan(self.app.router.lifespan_context)
 
     @property
@@ -38,10 +41,15 @@ class Server:
         """Until SIGTERM or SIGINT. Raises `PortTaken` before anything is started."""
         listening = self._listen()
         config = uvicorn.Config(
-            self.app, log_config=None, access_log=False, timeout_graceful_shutdown=SHUTDOWN_SECONDS, ws="websockets"
+            self.app,
+            log_config=None,
+            access_log=False,
+            timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+            ws="websockets-sansio",
+            ws_per_message_deflate=False,  # a log line of a hundred bytes is not worth the time
         )
         ready()
-        uvicorn.Server(config).run(sockets=[listening])
+        StreamServer(config, self.tails).run(sockets=[listening])
 
     def _listen(self) -> socket.socket:
         try:
