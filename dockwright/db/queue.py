@@ -285,13 +285,14 @@ class Reaper:
         )
 
 
-def give_back(connection: Connection, claimed: Claim) -> None:
-    """A worker that stops lets go of a build it cannot end: the reaper need not wait for the lease."""
+def give_back(connection: Connection, claimed: Claim) -> bool:
+    """A worker lets go of a build that it has not ended, for the reaper to queue it again; false if it has ended."""
     with transaction(connection):
-        connection.execute(
-            f"UPDATE builds SET worker = NULL WHERE id = ? AND attempt = ? AND {_ACTIVE}",
+        rows = connection.execute(
+            f"UPDATE builds SET worker = NULL WHERE id = ? AND attempt = ? AND {_ACTIVE} RETURNING id",
             (claimed.build_id, claimed.attempt),
-        )
+        ).fetchall()
+    return bool(rows)
 
 
 def end_lost_builds(connection: Connection) -> list[int]:

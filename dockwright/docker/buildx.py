@@ -13,7 +13,14 @@ from dockwright import process
 from dockwright.docker.rawjson import LogLine, Progress, Splitter, Vertex
 from dockwright.domain.image import Step
 from dockwright.domain.plan import ServicePlan
-from dockwright.errors import BaseImageMissing, BuilderFailed, DockwrightError, StepFailed, ToolMissing
+from dockwright.errors import (
+    BaseImageMissing,
+    BuilderFailed,
+    DockwrightError,
+    EngineUnreachable,
+    StepFailed,
+    ToolMissing,
+)
 from dockwright.process import Cancel
 
 PLUGIN_FOLDERS = (
@@ -30,6 +37,7 @@ _ENVIRONMENT = {
 }
 Watch: TypeAlias = Callable[[Vertex | LogLine], None]
 _LOADS_BASE = re.compile(r"\[(?:internal|context (?P<for>\S+))\] load metadata for (?P<image>\S+)")
+_LOST_ENGINE = re.compile(r"rpc error: code = Unavailable|Cannot connect to the Docker daemon")
 _EXIT_CODE = re.compile(r"exit code: (\d+)")
 
 
@@ -111,8 +119,14 @@ class Build:
 
     def _failure(self, status: int) -> DockwrightError:
         failed = next(self._failed_vertices(), None)
+        lines = [line for line in self._plain if line.strip()]
+        if any(_LOST_ENGINE.search(line) for line in lines):
+            return EngineUnreachable(
+                "The Docker engine went away during the build",
+                remedy="See why with: dockwright doctor",
+                last_lines=lines[-5:],
+            )
         if failed is None:
-            lines = [line for line in self._plain if line.strip()]
             return BuilderFailed(
                 lines[-1].removeprefix("ERROR: ") if lines else f"buildx ended with status {status}",
                 remedy="Run dockwright doctor: it checks the builder",

@@ -58,6 +58,8 @@ class BuildRequest:
     """The last stage to run."""
     is_project_new: bool = False
     """The project was made by this very build, for a source that was never built before."""
+    is_queued: bool = False
+    """It comes from the queue rather than from a command that waits for it."""
     attempt: int = 1
     """How often the build was begun: an older attempt can write nothing any more."""
 

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 from dockwright import pipeline
 from dockwright.db import journal, metrics
 from dockwright.db.journal import Journal
-from dockwright.db.queue import end_lost_builds
+from dockwright.db.queue import MAX_ATTEMPTS, end_lost_builds
 from dockwright.domain.build import STAGE_NAMES, BuildRequest, History, StageResult
 from dockwright.domain.events import Event
 from dockwright.domain.transitions import Status
-from dockwright.errors import DiskFull, DockwrightError, Interrupted, Stopping
+from dockwright.errors import DiskFull, DockwrightError, EngineUnreachable, Interrupted, Stopping
 from dockwright.pipeline import Outcome
 from dockwright.process import Cancel
 from dockwright.services.state import State
@@ -77,8 +77,8 @@ def run_claimed(
         finally:
             books.lock.release()
             result = document(request, outcome, time.time() - started)
-            if isinstance(outcome.error, Stopping):
-                log.flush()  # the reaper puts it back into the queue
+            if to_be_repeated(request, outcome.error):
+                log.flush()  # the worker gives it back, and the reaper puts it into the queue
             else:
                 status = _status(outcome)
                 log.finish(status, _columns(outcome, result), metrics.of_build(status, result))
@@ -97,6 +97,13 @@ def _say_what_frees(state: State, error: DockwrightError | None) -> None:
         return  # the error that there is matters more than one of its advice
     found = f"would free at least {freed / 1e6:.1f} MB" if freed >= WORTH_TELLING else "finds next to nothing to remove"
     error.remedy += f" (it {found})"
+
+
+def to_be_repeated(request: BuildRequest, error: DockwrightError | None) -> bool:
+    """A build of the queue that was cut off by no fault of its own: the server stops, or the engine went away."""
+    if isinstance(error, Stopping):
+        return True
+    return isinstance(error, EngineUnreachable) and request.is_queued and request.attempt < MAX_ATTEMPTS
 
 
 class _Books:

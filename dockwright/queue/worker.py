@@ -15,8 +15,9 @@ import structlog
 from dockwright.db import queue
 from dockwright.db.journal import timestamp
 from dockwright.db.queue import Claim, Limits, Reaper
+from dockwright.docker.engine import Engine
 from dockwright.domain.events import Event
-from dockwright.errors import DockwrightError, LeaseLost, Stopping
+from dockwright.errors import DockwrightError, EngineUnreachable, LeaseLost, Stopping
 from dockwright.process import Cancel, identity
 from dockwright.queue.runner import run_claimed
 from dockwright.services import recovery
@@ -46,6 +47,7 @@ class Worker:
         self._lock = threading.Lock()
         self._running: dict[int, Cancel] = {}
         self._is_stopping = False
+        self._has_lost_engine = False
 
     @property
     def running(self) -> tuple[int, ...]:
@@ -63,7 +65,7 @@ class Worker:
 
         `own` is the calling thread's, apart from others: whoever claims must not wait for one that writes a large log.
         """
-        if self._is_stopping:
+        if self._is_stopping or (self._has_lost_engine and not self._engine_answers()):
             return False
         claim = queue.claim(own.connection, identity(), self._limits)
         if claim is None:
@@ -80,10 +82,18 @@ class Worker:
         started = time.monotonic()
         try:
             document = self._run_claimed(state, claim)
+            if queue.give_back(state.connection, claim):
+                log.warning("build.given_back", reason=document["error"]["message"])
+                self._has_lost_engine = not self._is_stopping
+                return
             log.info("build.ended", status=document["status"], seconds=round(time.monotonic() - started, 3))
             self._tell(claim, *_task_state(claim, document))
         except LeaseLost as error:
             log.warning("build.lease_lost", reason=error.message)
+        except EngineUnreachable as error:
+            log.warning("build.given_back", reason=error.message)
+            self._has_lost_engine = True
+            queue.give_back(state.connection, claim)
         except Exception as error:
             log.exception("build.crashed")
             _fail(state, claim, error)
@@ -102,8 +112,15 @@ class Worker:
         finally:
             with self._lock:
                 del self._running[claim.build_id]
-            if self._is_stopping:
-                queue.give_back(state.connection, claim)
+
+    def _engine_answers(self) -> bool:
+        """Asked only after it has been away: the builds that wait must not be begun, and lost, one after another."""
+        try:
+            Engine().ping()
+        except EngineUnreachable:
+            return False
+        self._has_lost_engine = False
+        return True
 
     def _watch(self, claim: Claim) -> Callable[[Event], None]:
         def watch(event: Event) -> None:

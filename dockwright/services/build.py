@@ -84,7 +84,7 @@ def request_of(state: State, claim: Claim) -> BuildRequest:
     source = _at(source_from_json(project["source"]), row.ref)
     profile: Profile = "dev" if row.profile == "dev" else "prod"
     request = _request(state, project, source, BuildOptions(**asked), build_id=row.id, profile=profile)
-    return replace(request, attempt=claim.attempt)
+    return replace(request, attempt=claim.attempt, is_queued=True)
 
 
 def _at(source: Source, ref: str | None) -> Source:

@@ -1,0 +1,30 @@
+"""`dockwright …` whose pipeline stays in one stage for a while, after it has done its work and before it has ended.
+
+    python slow_server.py STAGE SECONDS serve --port 8700
+
+The stage itself is the real one: what a crash meets there is what it would meet anyhow, only that it can be timed.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+
+from dockwright import pipeline
+from dockwright.cli import main
+from dockwright.pipeline import Outcome, Stage
+from dockwright.stages.context import StageContext
+
+
+def slowed(stage: Stage, seconds: float) -> Stage:
+    def run(ctx: StageContext, so_far: Outcome) -> None:
+        stage.run(ctx, so_far)
+        ctx.cancel.sleep(seconds)
+
+    return replace(stage, run=run)
+
+
+if __name__ == "__main__":
+    _, name, seconds, *sys.argv[1:] = sys.argv
+    pipeline.STAGES = tuple(slowed(one, float(seconds)) if one.name == name else one for one in pipeline.STAGES)
+    main.main()

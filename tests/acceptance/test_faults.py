@@ -1,0 +1,220 @@
+"""Crashes of every part in the middle of builds. After each: the state is right within 30 s (what `wait_until` allows),
+no build is lost or deployed twice, `seq` is dense, and nothing is left behind.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from commandline import Home, get
+from pages import PAGES
+from servers import Postgres, Redis
+from serving import Serving
+from sleeper import Sleeper, wait_until
+
+from dockwright.domain.build import STAGE_NAMES
+from dockwright.domain.source import TemplateSource
+from dockwright.services import projects, queueing
+
+Folder = Callable[..., Path]
+
+RUNNABLE = tuple(name for name in STAGE_NAMES if name not in {"scan", "push"})
+"""Those that a template project without a registry goes through: the other two are skipped in no time."""
+
+
+@contextlib.contextmanager
+def asked(url: str) -> Iterator[list[str]]:
+    """A client that asks all the while; afterwards the list holds what went wrong."""
+    problems: list[str] = []
+    ended = threading.Event()
+
+    def ask() -> None:
+        while not ended.wait(0.05):
+            try:
+                status, body = get(url, "/index.html")
+            except OSError as error:
+                problems.append(repr(error))
+            else:
+                if status != 200:
+                    problems.append(f"{status}: {body}")
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    try:
+        yield problems
+    finally:
+        ended.set()
+        thread.join()
+
+
+@pytest.mark.parametrize("stage", [name for name in RUNNABLE if name != "generate"])
+def test_a_server_killed_in_a_stage(stage: str, home: Home, folder: Folder) -> None:
+    """The first version serves all the while; the second is live in the end, deployed once."""
+    root = folder("pages", PAGES)
+    with Serving(home) as served:
+        first = served.queue(root)
+        assert served.wait(first)["status"] == "deployed"
+        [[url]] = served.rows("SELECT deployment_url FROM builds WHERE id = ?", first)
+        served.stop()
+        served.start(slow=stage)
+        with asked(url) as problems:
+            (root / "index.html").write_text("second")
+            build = served.queue(root)
+            served.wait_for_stage(build, stage)
+            time.sleep(1.5)  # it has done its work by now
+            served.kill()
+            served.start()
+            row = served.wait(build)
+        assert (row["status"], row["attempt"]) == ("deployed", 2), row
+        assert problems == []
+        assert get(url, "/index.html") == (200, "second")
+        assert served.deployments(build) == ["live"]
+        served.assert_dense(build)
+        served.assert_clean(build)
+        assert len(home.containers(product=root.name)) == 1
+
+
+def test_a_server_killed_while_it_renders(home: Home) -> None:
+    with Serving(home) as served:
+        served.stop()
+        served.start(slow="generate")
+        project = projects.create_from_template(served.state, "chatbot", "Helper", {})["id"]
+        assert isinstance(project, int) and TemplateSource is not None
+        build = queueing.queue_build(served.state, project, deploy=False).build_id
+        served.wait_for_stage(build, "generate")
+        time.sleep(1.0)
+        served.kill()
+        served.start()
+        wait_until(lambda: served.build(build)["attempt"] == 2, "the second attempt")
+        queueing.cancel(served.state, build)  # its packages take long, and are not what this is about
+        assert served.wait(build)["status"] == "canceled"
+        served.assert_dense(build)
+        served.assert_clean(build)
+
+
+def test_a_killed_server_whose_build_is_canceled_leaves_the_old_version_live(home: Home, folder: Folder) -> None:
+    """Killed with the traffic on the new version, which nothing has proved yet: it goes back."""
+    root = folder("pages", PAGES)
+    with Serving(home) as served:
+        first = served.queue(root)
+        served.wait(first)
+        [[url]] = served.rows("SELECT deployment_url FROM builds WHERE id = ?", first)
+        served.stop()
+        served.start(slow="verify")
+        (root / "index.html").write_text("second")
+        build = served.queue(root)
+        served.wait_for_stage(build, "verify")
+        wait_until(lambda: get(url, "/index.html")[1] == "second", "the switch")
+        served.kill()
+        queueing.cancel(served.state, build)
+        served.start()
+        assert served.wait(build)["status"] == "canceled"
+        wait_until(lambda: get(url, "/index.html")[1] == "first", "the old version")
+        wait_until(lambda: len(home.containers(product=root.name)) == 1, "the end of the new one")
+        assert served.deployments(build) == []
+        served.assert_clean(build)
+
+
+def test_a_celery_worker_killed(home: Home, folder: Folder, database_url: str, redis_url: str) -> None:
+    sleeper = Sleeper(seconds=5)
+    with Serving(home, "celery", {"DATABASE_URL": database_url, "REDIS_URL": redis_url}) as served:
+        build = served.queue(folder("long", {"Dockerfile": sleeper.dockerfile}))
+        wait_until(lambda: sleeper.is_running, "the RUN")
+        served.kill("worker")
+        wait_until(lambda: served.build(build)["status"] == "queued", "the server's reaper")
+        served._start("worker", *_worker())
+        row = served.wait(build)
+        assert (row["status"], row["attempt"]) == ("succeeded", 2)
+        served.assert_dense(build)
+        served.assert_clean(build)
+
+
+def _worker() -> tuple[str, ...]:
+    from commandline import COMMAND
+
+    return COMMAND, "worker"
+
+
+def test_redis_restarted(home: Home, folder: Folder, database_url: str) -> None:
+    """Its messages are gone with it: the builds that wait are found all the same."""
+    with Redis() as redis, Serving(home, "celery", {"DATABASE_URL": database_url, "REDIS_URL": redis.url}) as served:
+        sleepers = [Sleeper(seconds=4) for _ in range(4)]
+        builds = [served.queue(folder("long", {"Dockerfile": one.dockerfile})) for one in sleepers]
+        wait_until(lambda: sleepers[0].is_running, "the first RUN")
+        redis.kill()
+        during = served.queue(folder("pages", PAGES))
+        time.sleep(2)
+        redis.start()
+        for build in (*builds, during):
+            row = served.wait(build)
+            assert (row["status"], row["attempt"]) in {("succeeded", 1), ("deployed", 1)}, row
+            served.assert_dense(build)
+
+
+def test_postgresql_restarted(home: Home, folder: Folder, redis_url: str) -> None:
+    with Postgres() as postgres, Serving(home, "celery", {"DATABASE_URL": postgres.url, "REDIS_URL": redis_url}) as one:
+        sleeper = Sleeper(seconds=8)
+        running = one.queue(folder("long", {"Dockerfile": sleeper.dockerfile}))
+        waiting = one.queue(folder("pages", PAGES))
+        wait_until(lambda: sleeper.is_running, "the RUN")
+        one.wait(waiting)
+        postgres.kill()
+        time.sleep(3)
+        postgres.start()
+        row = one.wait(running)
+        assert (row["status"], row["attempt"]) == ("succeeded", 1), row
+        one.assert_dense(running)
+        assert one.wait(one.queue(folder("after", PAGES)))["status"] == "deployed"
+
+
+def test_a_message_delivered_twice(home: Home, folder: Folder, database_url: str, redis_url: str) -> None:
+    with Serving(home, "celery", {"DATABASE_URL": database_url, "REDIS_URL": redis_url}) as served:
+        build = served.queue(folder("pages", PAGES))
+        for _ in range(5):
+            served.state.bus.queued(build)
+        row = served.wait(build)
+        assert (row["status"], row["attempt"]) == ("deployed", 1)
+        time.sleep(2)
+        assert served.deployments(build) == ["live"]
+        assert [event[2] for event in served.events(build) if event[1] == "status"].count("building") == 1
+
+
+def test_two_servers_on_one_database(home: Home, folder: Folder) -> None:
+    with Serving(home) as one, Serving(home) as other:
+        roots = [folder(f"pages{number}", PAGES) for number in range(4)]
+        builds = [served.queue(root, deploy=False) for root, served in zip(roots, (one, other) * 2, strict=True)]
+        for build in builds:
+            row = one.wait(build)
+            assert (row["status"], row["attempt"]) == ("succeeded", 1)
+            one.assert_dense(build)
+        sleeper = Sleeper(seconds=6)
+        long = one.queue(folder("long", {"Dockerfile": sleeper.dockerfile}))
+        wait_until(lambda: sleeper.is_running, "the RUN")
+        [[worker]] = one.rows("SELECT worker FROM builds WHERE id = ?", long)
+        at_work = one if worker.split("/")[3] == str(one._processes["serve"].pid) else other
+        at_work.kill("serve")
+        row = one.wait(long)
+        assert (row["status"], row["attempt"]) == ("succeeded", 2), "the other server took it over"
+
+
+def test_a_stopped_worker_that_wakes_up_late_writes_nothing(home: Home, folder: Folder) -> None:
+    """Its lease is over, as after a sleep of its machine, and the build is another's."""
+    sleeper = Sleeper(seconds=8)
+    with Serving(home) as one, Serving(home) as other:
+        build = one.queue(folder("long", {"Dockerfile": sleeper.dockerfile}))
+        wait_until(lambda: sleeper.is_running, "the RUN")
+        [[worker]] = one.rows("SELECT worker FROM builds WHERE id = ?", build)
+        asleep = one if worker.split("/")[3] == str(one._processes["serve"].pid) else other
+        os.kill(asleep._processes["serve"].pid, signal.SIGSTOP)
+        wait_until(lambda: one.build(build)["attempt"] == 2, "the other server's attempt")
+        os.kill(asleep._processes["serve"].pid, signal.SIGCONT)
+        row = one.wait(build)
+        assert (row["status"], row["attempt"]) == ("succeeded", 2)
+        one.assert_dense(build)
