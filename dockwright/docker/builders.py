@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 START_SECONDS = 60.0
 STOP_SECONDS = 20
+PRUNE_SECONDS = 300.0
 POLL_SECONDS = 0.05
 MAX_SOCKET_PATH = 107
 """Bytes: Linux takes no longer path for a Unix socket."""
@@ -96,20 +97,19 @@ def stop_idle(settings: Settings, idle_seconds: float) -> list[str]:
 def prune(settings: Settings, builder: Builder, budget_bytes: int) -> int:
     """Makes the builder's cache and images take no more than the budget, and returns what they still take, in bytes.
 
-    Goes beside builds: what they use stays. A builder that is stopped is started for it.
+    While a build uses the builder only its cache is pruned, and of that what nobody uses. It is no use of its own: an
+    idle builder stays idle, and one that is stopped is started for it.
     """
-    cancel = Cancel(time.monotonic() + 300)
-    with in_use(settings, builder, lambda _: None, cancel) as inner:
-        images = int(inner.df().get("LayersSize") or 0)
-        if images >= budget_bytes:
+    cancel = Cancel(time.monotonic() + PRUNE_SECONDS)
+    with suppress(_InUse), _held_now(builder):
+        inner = _ensure(settings, builder, lambda _: None, cancel)
+        if _image_bytes(inner) >= budget_bytes:
             # Bases come back from the host's engine with the next build.
             for image in inner.images():
-                with suppress(Conflict):
-                    inner.remove_image(image["Id"], force=True)
-            images = int(inner.df().get("LayersSize") or 0)
-        query = {"all": "true", "keep-storage": str(max(1, budget_bytes - images))}
-        inner.request("POST", "/build/prune", query, timeout=300.0)
-        return _taken(inner)
+                inner.remove_image(image["Id"], force=True)
+        return _prune_cache(inner, budget_bytes)
+    with _held(_use_lock(builder), fcntl.LOCK_SH, cancel):
+        return _prune_cache(_ensure(settings, builder, lambda _: None, cancel), budget_bytes)
 
 
 def remove(settings: Settings, client: str) -> None:
@@ -142,9 +142,10 @@ def _ensure(settings: Settings, builder: Builder, log: Log, cancel: Cancel) -> E
     if _answers(inner):
         return inner
     with _held(_start_lock(builder), fcntl.LOCK_EX, cancel):
-        if not _answers(inner):
+        # One that runs and is slow to answer may be building for others: it gets its time.
+        if not _runs(builder):
             _start(settings, builder, log, cancel)
-            _wait(builder, inner, cancel)
+        _wait(builder, inner, cancel)
     return inner
 
 
@@ -156,8 +157,12 @@ def _answers(inner: Engine) -> bool:
     return True
 
 
+def _runs(builder: Builder) -> bool:
+    found = Engine().container(builder.name)
+    return found is not None and bool(found["State"]["Running"])
+
+
 def _start(settings: Settings, builder: Builder, log: Log, cancel: Cancel) -> None:
-    from dockwright.docker import builder_container as container
     from dockwright.docker.builder_recipe import ensure_image
 
     engine = Engine()
@@ -165,21 +170,29 @@ def _start(settings: Settings, builder: Builder, log: Log, cancel: Cancel) -> No
     image = ensure_image(settings, engine, log, cancel)
     log(f"Starting the builder {builder.name}")
     _stop(builder)  # what a machine that went down has left
+    try:
+        _create(builder, engine, image)
+        engine.start_container(builder.name)
+    except BaseException as error:
+        _stop(builder)
+        if isinstance(error, EngineError):
+            raise _refused(error) from error
+        raise
+
+
+def _create(builder: Builder, engine: Engine, image: str) -> None:
+    from dockwright.docker import builder_container as container
+
     assert builder.folder is not None
     builder.folder.mkdir(parents=True, exist_ok=True)
     builder.folder.chmod(0o700)
     labels = container.labels(builder)
-    try:
-        engine.create_volume(builder.name, labels)
-        engine.create_network(builder.name, labels=labels)
-        # After the network was made: its gateway is an address of the machine as well.
-        addresses = container.host_addresses(engine, image, labels)
-        config = container.configuration(builder, image, addresses, container.mirrors(), engine.info())
-        engine.create_container(builder.name, config)
-        engine.start_container(builder.name)
-    except EngineError as error:
-        _stop(builder)
-        raise _refused(error) from error
+    engine.create_volume(builder.name, labels)
+    engine.create_network(builder.name, labels=labels)
+    # After the network was made: its gateway is an address of the machine as well.
+    addresses = container.host_addresses(engine, image, labels)
+    config = container.configuration(builder, image, addresses, container.mirrors(), engine.info())
+    engine.create_container(builder.name, config)
 
 
 def _refused(error: EngineError) -> BuilderUnavailable:
@@ -203,9 +216,8 @@ def _wait(builder: Builder, inner: Engine, cancel: Cancel) -> None:
     """Until it answers. One that has ended says why in its log."""
     outer, deadline = Engine(), time.monotonic() + START_SECONDS
     while not _answers(inner):
-        found = outer.container(builder.name)
-        if found is None or not found["State"]["Running"] or time.monotonic() > deadline:
-            lines = outer.logs(builder.name, tail=15) if found else []
+        if not _runs(builder) or time.monotonic() > deadline:
+            lines = outer.logs(builder.name, tail=15) if outer.container(builder.name) else []
             _stop(builder)
             raise BuilderUnavailable(
                 "The isolated builder's engine did not start",
@@ -227,11 +239,18 @@ def _stop(builder: Builder, seconds: int = STOP_SECONDS) -> None:
         (builder.folder / "docker.sock").unlink()
 
 
-def _taken(inner: Engine) -> int:
-    usage = inner.df()
-    cache = usage.get("BuildCache") or []
+def _prune_cache(inner: Engine, budget_bytes: int) -> int:
+    """What is taken afterwards."""
+    images = _image_bytes(inner)
+    query = {"all": "true", "keep-storage": str(max(1, budget_bytes - images))}
+    inner.request("POST", "/build/prune", query, timeout=PRUNE_SECONDS)
+    cache = inner.df().get("BuildCache") or []
     # What an image has as well is counted with the images.
-    return int(usage.get("LayersSize") or 0) + sum(int(one["Size"]) for one in cache if not one["Shared"])
+    return images + sum(int(one["Size"]) for one in cache if not one["Shared"])
+
+
+def _image_bytes(inner: Engine) -> int:
+    return int(inner.df().get("LayersSize") or 0)
 
 
 # --- locks --------------------------------------------------------------------------------------------------------

@@ -43,6 +43,7 @@ def bring(ctx: StageContext, worker: Engine, engine: Engine, plan: ServicePlan, 
 
     The builder keeps its cache, which the image's layers are part of, and not the image.
     """
+    ctx.log(f"Bringing {plan.tags[0]} from the builder")
     try:
         arrived = transfer.send(worker, engine, digest, ctx.cancel)
     finally:

@@ -16,11 +16,13 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
+from servers import Registry
 
 from dockwright import pipeline, settings
-from dockwright.docker import builders, host, transfer
+from dockwright.docker import builder_container, builders, host, transfer
 from dockwright.docker.engine import Engine
 from dockwright.domain.build import BuildRequest, History
 from dockwright.domain.builder import Builder, Limits
@@ -275,6 +277,22 @@ def test_a_failing_step_is_told_as_on_the_shared_builder(platform: Platform) -> 
     assert (error.code, error.step_exit_code, error.last_lines) == ("step_failed", 7, ["no luck"])
 
 
+def test_a_base_that_is_named_by_its_digest_is_brought_too(platform: Platform, registry: Registry) -> None:
+    """The builder cannot reach that registry, and an image that is loaded has no digest of a registry's."""
+    name = f"{registry.address}/small:1"
+    platform.engine.tag_image(SMALL, name)
+    pushed = subprocess.run(["docker", "push", "--quiet", name], capture_output=True, text=True, check=True)
+    assert pushed.stdout.strip() == name
+    details = platform.engine.image(name)
+    assert details is not None
+    ref = next(ref for ref in details["RepoDigests"] if ref.startswith(registry.address))
+    try:
+        built = platform.good_build(platform.common, {"Dockerfile": f"FROM {ref}\nRUN echo pinned\n"})
+    finally:
+        platform.engine.remove_image(name)
+    assert built.lines == ["pinned"]
+
+
 # --- what a build reaches -------------------------------------------------------------------------------------------
 
 
@@ -348,6 +366,18 @@ RUN --mount=type=secret,id=pip,target=/etc/pip.conf --mount=type=secret,id=ca \\
     built = platform.good_build(platform.common, {"Dockerfile": text})
     assert "mirror 200" in built.lines
     assert any("iniconfig" in line for line in built.lines)
+
+
+def test_a_mirror_on_a_private_address_is_reached_by_its_name_and_nothing_beside_it(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri = next(line for line in host.debian_sources("bookworm").splitlines() if line.startswith("URIs:")).split()[1]
+    mirror = urlsplit(uri)
+    address, port = socket.gethostbyname(str(mirror.hostname)), mirror.port or (443 if mirror.scheme == "https" else 80)
+    monkeypatch.setattr(builder_container, "PRIVATE", (*builder_container.PRIVATE, f"{address}/32"))
+    targets = [f"{address}:{port}", f"{mirror.hostname}:{port}", f"{address}:{port + 1}"]
+    answers = platform.good_build(platform.client(), probing(*targets)).answers
+    assert [answers[target] == "reached" for target in targets] == [False, True, False], answers
 
 
 def test_builds_of_one_client_at_one_time_do_not_reach_each_other(platform: Platform) -> None:
@@ -476,6 +506,9 @@ def test_the_cache_is_kept_under_a_budget(platform: Platform) -> None:
     assert builders.prune(platform.settings, builder, base["Size"] + 10_000_000) <= base["Size"] + 10_000_000
     with platform.in_use(builder) as inner:
         assert inner.image(SMALL) is not None
+    with platform.in_use(builder) as inner:
+        assert builders.prune(platform.settings, builder, 1_000_000) <= base["Size"] + 1_000_000
+        assert inner.image(SMALL) is not None, "a build may need it at any moment"
     assert builders.prune(platform.settings, builder, 1_000_000) <= 1_000_000
     assert not any(platform.good_build(client, files).cached.values())
 
