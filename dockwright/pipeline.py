@@ -161,6 +161,7 @@ def _release_of(ctx: StageContext, so_far: Outcome) -> Release:
         digest=image.digest,
         container_port=image.ports[0],
         env={**ctx.live.env, **ctx.request.env},
+        secrets=ctx.request.run_secrets,
         volumes=image.volumes,
         has_health_check=image.has_health_check,
         manifest_digest=image.manifest_digest,

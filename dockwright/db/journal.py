@@ -19,6 +19,7 @@ from dockwright.db.metrics import Sample
 from dockwright.domain.build import STAGE_NAMES, BuiltImage, Profile
 from dockwright.domain.events import Event
 from dockwright.domain.image import Image
+from dockwright.domain.redaction import NO_SECRETS, Redactor
 from dockwright.domain.transitions import ACTIVE, STATUS_OF_STAGE, Status, sources_of
 from dockwright.errors import Canceled, DatabaseError, DiskFull, LeaseLost
 from dockwright.process import Cancel
@@ -149,7 +150,7 @@ class Journal:
         attempt: int = 1,
         watch: Callable[[Event], None] | None = None,
         written: Callable[[int], None] | None = None,
-        redact: Callable[[str], str] | None = None,
+        redact: Redactor = NO_SECRETS,
     ) -> None:
         """`written` is told the build's id after each write; `redact` takes what is secret out of every text."""
         self.build_id = build_id
@@ -176,7 +177,7 @@ class Journal:
 
     def sink(self, event: Event) -> None:
         """Takes an event: keeps it for the next write, moves the status with the stage, and shows it to the watcher."""
-        if self._redact is not None:
+        if self._redact:
             event = _without_secrets(event, self._redact)
         with self._lock:
             self._waiting.append(event)
@@ -303,10 +304,11 @@ def _share_of_steps(name: str) -> float:
     return int(number) / int(rest) if slash and number.isdigit() and rest.isdigit() and int(rest) else 0.0
 
 
-def _without_secrets(event: Event, redact: Callable[[str], str]) -> Event:
-    data = event.data if event.data is None else json.loads(redact(json.dumps(event.data)))
+def _without_secrets(event: Event, redact: Redactor) -> Event:
+    """A status event's text is a word of ours."""
+    text = event.text if event.kind == "status" else redact(event.text)
     step = None if event.step is None else redact(event.step)
-    return event._replace(text=redact(event.text), step=step, data=data)
+    return event._replace(text=text, step=step, data=redact.document(event.data))
 
 
 def last_seq(connection: Connection, build_id: int) -> int:

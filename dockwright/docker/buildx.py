@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TypeAlias
 
@@ -13,6 +13,7 @@ from dockwright import process
 from dockwright.docker.rawjson import LogLine, Progress, Splitter, Vertex
 from dockwright.domain.image import Step
 from dockwright.domain.plan import ServicePlan
+from dockwright.domain.redaction import NO_SECRETS, Redactor
 from dockwright.errors import (
     BaseImageMissing,
     BuilderFailed,
@@ -70,16 +71,19 @@ def build_command(plan: ServicePlan, metadata_file: Path) -> list[str]:
 class Build:
     """One run of buildx: `run` it once, then ask for its `steps`."""
 
-    def __init__(self, plan: ServicePlan, metadata_file: Path) -> None:
+    def __init__(self, plan: ServicePlan, metadata_file: Path, redact: Redactor = NO_SECRETS) -> None:
         self.plan = plan
         self.metadata_file = metadata_file
-        self.progress = Progress()
+        self.progress = Progress(redact)
         self._splitter = Splitter()
         self._plain: list[str] = []
 
-    def run(self, watch: Watch, cancel: Cancel, docker_host: str | None = None) -> str:
+    def run(
+        self, watch: Watch, cancel: Cancel, docker_host: str | None = None, env: Mapping[str, str] | None = None
+    ) -> str:
         """Builds, by the engine at `docker_host` where that is not the usual one, and returns the image's digest.
 
+        `env` is for buildx alone: values of secrets, which are to be in no file and in no argument.
         `watch` is called with each vertex that changed its state and each line of output, from a reader's thread.
         Raises `StepFailed`, `BaseImageMissing` or `BuilderFailed`.
         """
@@ -90,8 +94,8 @@ class Build:
 
         # The socket that Engine uses is the one that buildx must use; `default` is the builder inside that engine.
         command = [find_plugin(), *build_command(self.plan, self.metadata_file)]
-        env = {**_ENVIRONMENT, "DOCKER_HOST": docker_host} if docker_host else _ENVIRONMENT
-        done = process.run(command, env=env, cancel=cancel, on_stderr=take)
+        host = {"DOCKER_HOST": docker_host} if docker_host else {}
+        done = process.run(command, env={**_ENVIRONMENT, **host, **(env or {})}, cancel=cancel, on_stderr=take)
         for item in self._splitter.close():
             self._take(item, watch)
         for line in self.progress.close():

@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
+from dockwright.domain.redaction import NO_SECRETS, Redactor
+
 STEP_NAME = re.compile(r"\[(?:(?P<target>[^\]\s]+) +)?(?P<number>\d+)/(?P<total>\d+)\] ")
 """How BuildKit names an instruction: `[2/5] RUN …`, `[build 2/5] RUN …`."""
 
@@ -87,7 +89,8 @@ MAX_LINE = 4000
 class Progress:
     """Follows the objects and tells what is new: a vertex that changed its state, or a whole line of its output."""
 
-    def __init__(self) -> None:
+    def __init__(self, redact: Redactor = NO_SECRETS) -> None:
+        self._redact = redact
         self.vertices: dict[str, Vertex] = {}
         self.begun: dict[str, Vertex] = {}
         """Those that started or were found in the cache, in that order; BuildKit announces them in another."""
@@ -136,6 +139,7 @@ class Progress:
     def _line(self, vertex: Vertex, stream: int, line: str) -> LogLine:
         # A progress bar redraws its line with carriage returns: only what it came to is worth keeping.
         text = line.rstrip("\r").rpartition("\r")[2]
+        text = self._redact(text)  # before it is cut, which may be in the middle of a secret
         if len(text) > MAX_LINE:
             text = f"{text[:MAX_LINE]} … and {len(text) - MAX_LINE:,} characters more"
         vertex.lines = [*vertex.lines[-KEPT_LINES:], text]

@@ -45,7 +45,11 @@ class BuildRequest:
     tag: str | None = None
     args: Mapping[str, str] = field(default_factory=dict)
     secrets: tuple[str, ...] = ()
-    """`id=…,src=…` as buildx takes it."""
+    """`id=…,src=…` as buildx takes it; `id=…,env=…` for those that are stored."""
+    run_secrets: tuple[str, ...] = ()
+    """Names of the stored secrets that the app has in its environment."""
+    secret_values: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Of the stored secrets that the build or the app uses, by their names."""
     build_date: str | None = None
     """BUILD_DATE of an image that the source is only compared with; none for a build, which finds its own."""
     env: Mapping[str, str] = field(default_factory=dict)
@@ -62,6 +66,11 @@ class BuildRequest:
     """It comes from the queue rather than from a command that waits for it."""
     attempt: int = 1
     """How often the build was begun: an older attempt can write nothing any more."""
+
+    @property
+    def run_env(self) -> dict[str, str]:
+        """The environment of the app, with its secrets: for a container, never for a row."""
+        return {**self.env, **{name: self.secret_values[name] for name in self.run_secrets}}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

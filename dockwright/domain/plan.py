@@ -133,6 +133,16 @@ class Plan:
     services: tuple[ServicePlan, ...]
 
 
+SECRET_VARIABLE = "BUILD_SECRET_"  # noqa: S105
+"""What the names of stored secrets get in front in buildx's own environment: `PATH` and `LD_PRELOAD` mean something
+there."""
+
+
+def stored_secret(name: str) -> str:
+    """As buildx takes it."""
+    return f"id={name},env={SECRET_VARIABLE}{name}"
+
+
 def secret_id(secret: str) -> str:
     """The id in `id=…,src=…`; empty where there is none."""
     fields = dict(part.partition("=")[::2] for part in secret.split(","))

@@ -16,6 +16,8 @@ class Release:
     container_port: int
     """The TCP port on which the app listens inside its container."""
     env: Mapping[str, str] = field(default_factory=dict)
+    secrets: tuple[str, ...] = ()
+    """Names of those that an instance has in its environment; the values are looked up when it starts."""
     volumes: tuple[str, ...] = ()
     """Paths inside the container that keep their content from release to release, on volumes of the product's own."""
     has_health_check: bool = False

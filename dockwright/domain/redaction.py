@@ -6,16 +6,17 @@ It guards against accidents: whoever writes the Dockerfile can disguise a value 
 from __future__ import annotations
 
 import base64
-import html
 import json
 import re
-import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
-from urllib.parse import quote, quote_plus
+
+from dockwright.errors import DockwrightError
 
 MIN_LENGTH = 4
 """Of a value: one that is shorter stands in half of all lines by chance."""
+MAX_BYTES = 64_000
+"""Of a value."""
 WINDOW = 8
 """How many characters of an encoded value are enough to know it by: six bytes in base64, four in hexadecimal."""
 OUR_WORDS = frozenset({"status", "state", "stage", "kind", "code", "stream", "digest", "service"})
@@ -60,6 +61,15 @@ class Redactor:
             return [self.document(one) for one in value]
         return value
 
+    def error(self, error: DockwrightError | None) -> None:
+        """In place: it is told in many places."""
+        if error is None or not self._forms:
+            return
+        error.message, error.remedy = self(error.message), self(error.remedy)
+        error.args = (error.message,)
+        error.step = None if error.step is None else self(error.step)
+        error.last_lines = [self(line) for line in error.last_lines]
+
     def _run(self, found: re.Match[str]) -> str:
         """A whole run of encoded characters goes, where it holds a part of a value: tools break long ones up."""
         run = found[0]
@@ -85,8 +95,14 @@ def _forms(values: Mapping[str, str]) -> list[tuple[str, str]]:
 
 
 def _forms_of(value: str) -> Iterator[str]:
-    lines = {line.strip() for line in value.splitlines()} if "\n" in value or "\r" in value else set()
-    for text in {value, value.strip(), *lines}:
+    # Loaded here: most builds have no secrets, and all load this module.
+    import html
+    import shlex
+    from urllib.parse import quote, quote_plus
+
+    for line in value.splitlines():  # each is a line of a log, too
+        yield from (line.strip(), json.dumps(line.strip())[1:-1])
+    for text in {value, value.strip()}:
         yield text
         yield from (quote(text), quote(text, safe=""), quote_plus(text), html.escape(text))
         yield from {re.sub("%[0-9A-F]{2}", lambda escape: escape[0].lower(), form) for form in (quote(text, safe=""),)}

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable
-from os import urandom
 from typing import TYPE_CHECKING, Any
 
 from dockwright import pipeline
@@ -14,6 +14,7 @@ from dockwright.db.journal import Journal
 from dockwright.db.queue import MAX_ATTEMPTS, end_lost_builds
 from dockwright.domain.build import STAGE_NAMES, BuildRequest, History, StageResult
 from dockwright.domain.events import Event
+from dockwright.domain.redaction import MAX_BYTES, NO_SECRETS, Redactor
 from dockwright.domain.transitions import Status
 from dockwright.errors import DiskFull, DockwrightError, EngineUnreachable, Interrupted, Stopping
 from dockwright.pipeline import Outcome
@@ -48,22 +49,31 @@ def run_claimed(
     started = time.time()
     end_lost_builds(state.connection)
     history = History(images=journal.images_of(state.connection, request.project_id, SERVICE))
-    books = _Books(state, request, history, cancel)
+    redact = _redactor(request)
+    books = _Books(state, request, history, cancel, redact)
     with Journal(
-        state.connection, request.build_id, cancel=cancel, attempt=request.attempt, watch=watch, written=written
+        state.connection,
+        request.build_id,
+        cancel=cancel,
+        attempt=request.attempt,
+        watch=watch,
+        written=written,
+        redact=redact,
     ) as log:
         ctx = StageContext(
             request=request,
             settings=state.settings,
             history=history,
             # With letters of its own: a build of that number may have been here before the database was made anew.
-            workspace=state.settings.workspace_dir / f"build-{request.build_id}-{urandom(3).hex()}",
+            workspace=state.settings.workspace_dir / f"build-{request.build_id}-{os.urandom(3).hex()}",
             sink=log.sink,
+            redact=redact,
             cancel=cancel,
         )
         outcome = Outcome()
         try:
             outcome = pipeline.run(ctx, books.live_state, books.keep)
+            redact.error(outcome.error)
             _say_what_frees(state, outcome.error)
             books.close(outcome)
             if request.profile == "dev" and outcome.error is None:
@@ -76,7 +86,8 @@ def run_claimed(
             raise
         finally:
             books.lock.release()
-            result = document(request, outcome, time.time() - started)
+            redact.error(outcome.error)
+            result: dict[str, Any] = redact.document(document(request, outcome, time.time() - started))
             if to_be_repeated(request, outcome.error):
                 log.flush()  # the worker gives it back, and the reaper puts it into the queue
             else:
@@ -106,13 +117,33 @@ def to_be_repeated(request: BuildRequest, error: DockwrightError | None) -> bool
     return isinstance(error, EngineUnreachable) and request.is_queued and request.attempt < MAX_ATTEMPTS
 
 
+def _redactor(request: BuildRequest) -> Redactor:
+    """For the stored secrets, and for those that the command gave."""
+    given = {**_given_values(request.secrets), **request.secret_values}
+    return Redactor(given) if given else NO_SECRETS
+
+
+def _given_values(secrets: tuple[str, ...]) -> dict[str, str]:
+    """Of the secrets that a command was given as files or variables, by their ids."""
+    values = {}
+    for secret in secrets:
+        fields = dict(part.partition("=")[::2] for part in secret.split(","))
+        if (file := fields.get("src") or fields.get("source")) and os.path.getsize(file) <= MAX_BYTES:
+            with open(file, encoding="utf-8", errors="surrogateescape") as opened:
+                values[fields["id"]] = opened.read()
+        elif value := os.environ.get(fields.get("env", "")):
+            values[fields["id"]] = value
+    return values
+
+
 class _Books:
     """What a build leaves in the database beside its own row; what is for deploying is loaded by none but a deploy."""
 
-    def __init__(self, state: State, request: BuildRequest, history: History, cancel: Cancel) -> None:
+    def __init__(self, state: State, request: BuildRequest, history: History, cancel: Cancel, redact: Redactor) -> None:
         from dockwright.services.locks import ProductLock
 
         self._state, self._request, self._history, self._cancel = state, request, history, cancel
+        self._redact = redact
         self._live: LiveState | None = None
         self._attempt: Attempt | None = None
         self._started = 0.0
@@ -152,7 +183,7 @@ class _Books:
             self._attempt_of(outcome.release).is_live(outcome.deployed)
 
     def close(self, outcome: Outcome) -> None:
-        _save_artifacts(self._state, self._request, outcome)
+        _save_artifacts(self._state, self._request, outcome, self._redact)
         if self._live is None or outcome.release is None:
             return
         if outcome.error is not None:
@@ -194,9 +225,9 @@ def _save_images(state: State, request: BuildRequest, history: History, outcome:
             )
 
 
-def _save_artifacts(state: State, request: BuildRequest, outcome: Outcome) -> None:
+def _save_artifacts(state: State, request: BuildRequest, outcome: Outcome, redact: Redactor) -> None:
     """Of a build that failed too: its Dockerfile and its plan are what one wants to see then."""
-    artifacts = _artifacts(outcome)
+    artifacts = [(kind, path, redact(content)) for kind, path, content in _artifacts(outcome)]
     if artifacts:
         journal.save_artifacts(state.connection, request.build_id, artifacts)
 

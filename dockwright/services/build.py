@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from dockwright.db import journal
 from dockwright.domain.build import BuildRequest, Profile, StageName
-from dockwright.domain.plan import secret_id
+from dockwright.domain.plan import secret_id, stored_secret
 from dockwright.domain.source import GitSource, Source, source_from_json
 from dockwright.errors import UsageError
 from dockwright.process import identity
@@ -52,6 +52,7 @@ def claim_build(state: State, argument: str, options: BuildOptions) -> BuildRequ
     profile: Profile = options.profile or settings.get("profile") or "prod"
     source = _at(source_from_json(project["source"]), options.ref)
     ref = source.ref if isinstance(source, GitSource) else None
+    values = _secret_values(state, project)
     build_id = journal.insert_claimed(
         state.connection,
         client_id=state.client_id,
@@ -72,7 +73,7 @@ def claim_build(state: State, argument: str, options: BuildOptions) -> BuildRequ
         worker=identity(),
     )
     request = _request(state, project, source, options, build_id=build_id, profile=profile)
-    return replace(request, is_project_new=is_new)
+    return replace(request, is_project_new=is_new, secret_values=values)
 
 
 def request_of(state: State, claim: Claim) -> BuildRequest:
@@ -84,7 +85,18 @@ def request_of(state: State, claim: Claim) -> BuildRequest:
     source = _at(source_from_json(project["source"]), row.ref)
     profile: Profile = "dev" if row.profile == "dev" else "prod"
     request = _request(state, project, source, BuildOptions(**asked), build_id=row.id, profile=profile)
-    return replace(request, attempt=claim.attempt, is_queued=True)
+    values = _secret_values(state, project)
+    return replace(request, attempt=claim.attempt, is_queued=True, secret_values=values)
+
+
+def _secret_values(state: State, project: dict[str, Any]) -> dict[str, str]:
+    """Raises `NotFound` for one that the project names and that is not stored."""
+    wanted = {*project["build"].get("secrets", ()), *project["deploy"].get("secrets", ())}
+    if not wanted:
+        return {}
+    from dockwright.services import secrets
+
+    return secrets.values(state, project["id"], wanted)
 
 
 def _at(source: Source, ref: str | None) -> Source:
@@ -109,6 +121,8 @@ def _request(
     state: State, project: dict[str, Any], source: Source, options: BuildOptions, *, build_id: int, profile: Profile
 ) -> BuildRequest:
     settings, deploy = project["build"], project["deploy"]
+    given = {secret_id(secret) for secret in options.secrets}
+    stored = [stored_secret(name) for name in settings.get("secrets", ()) if name not in given]
     return BuildRequest(
         build_id=build_id,
         client=state.client,
@@ -123,7 +137,8 @@ def _request(
         target=settings.get("target"),
         tag=options.tag,
         args={**settings.get("args", {}), **options.args},
-        secrets=options.secrets,
+        secrets=(*options.secrets, *stored),
+        run_secrets=tuple(deploy.get("secrets", ())),
         # What the product was given before holds on, and the test stage must have it too.
         env={
             **journal.product_env(state.connection, project["id"]),

@@ -95,6 +95,7 @@ def release_from_row(row: tables.Release, number: int | None = None) -> Release:
         digest=row.digest,
         container_port=row.container_port,
         env=row.env_vars,
+        secrets=tuple(row.secrets),
         volumes=tuple(row.volumes),
         has_health_check=row.has_health_check,
         manifest_digest=row.manifest_digest,

@@ -15,6 +15,7 @@ from dockwright.db import tables
 from dockwright.db.journal import storable
 from dockwright.docker.engine import Engine
 from dockwright.domain.product import Instance, LiveState, Release
+from dockwright.domain.redaction import Redactor
 from dockwright.errors import Conflict, DockwrightError, NotFound, VerificationFailed
 from dockwright.process import Cancel
 from dockwright.services import live, releases
@@ -109,6 +110,8 @@ def deploy(
             if base is None:
                 raise Conflict(f'Product "{row.slug}" has never run', remedy="Name an image with --image")
             chosen = live.release_from_row(base, number)
+        if base is not None:
+            chosen = replace(chosen, secrets=tuple(base.secrets))
         return replace(chosen, env={**row.env_vars, **env}, build_id=chosen.build_id)
 
     return _cut_over(state, name, cancel, say, choose)
@@ -205,15 +208,17 @@ def _run(
     """One cut-over with its rows, whatever its outcome."""
     assert found.product is not None
     engine, started_at = Engine(), time.time()
+    values = _secret_values(state, row, release)
+    redact = Redactor(values)
     cut_over = CutOver(
-        DockerTarget(engine, state.settings),
+        DockerTarget(engine, state.settings, values),
         Edge(state.settings),
         product=found.product,
         release=release,
         live=found,
         cancel=cancel,
         keep=keep,
-        log=say,
+        log=lambda text: say(redact(text)),
     )
     attempt = releases.Attempt(state, row, release, started_at=started_at, rollback_of=rollback_of)
     deployed: Deployed | None = None
@@ -223,11 +228,21 @@ def _run(
         row = attempt.is_live(deployed)
         cut_over.commit()
     except DockwrightError as error:
+        redact.error(error)
         cut_over.revert()
         attempt.has_failed(error, deployed)
         raise
     attempt.is_done(deployed)
     return row
+
+
+def _secret_values(state: State, row: tables.Product, release: Release) -> dict[str, str]:
+    """As they are now. Raises `NotFound` for one that has been deleted since."""
+    if not release.secrets:
+        return {}
+    from dockwright.services import secrets
+
+    return secrets.values(state, row.project_id, release.secrets)
 
 
 def check_digests(engine: Engine, deployed: Deployed) -> None:
@@ -330,6 +345,7 @@ def release_listing(state: State, name: str) -> list[dict[str, Any]]:
             "digest": one.digest,
             "revision": one.revision,
             "env_vars": sorted(one.env_vars),
+            "secrets": one.secrets,
             "is_live": one.number == row.release_number and row.status == "running",
             "created_at": one.created_at,
             "created_by": one.created_by,

@@ -139,6 +139,7 @@ def _insert_release(session: Session, row: tables.Product, release: Release) -> 
             revision=release.revision,
             container_port=release.container_port,
             env_vars=dict(release.env),
+            secrets=list(release.secrets),
             volumes=list(release.volumes),
             has_health_check=release.has_health_check,
             registry_ref=release.registry_ref,

@@ -11,7 +11,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from dockwright.db.tables import Secret, now
-from dockwright.domain.redaction import MIN_LENGTH, NO_SECRETS, Redactor
+from dockwright.domain.redaction import MAX_BYTES, MIN_LENGTH, NO_SECRETS, Redactor
 from dockwright.errors import Conflict, NotFound, UsageError
 from dockwright.services import audit, projects, secret_key
 from dockwright.services.audit import Actor
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from cryptography.fernet import Fernet
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
-MAX_BYTES = 64_000
 
 
 def put(state: State, actor: Actor, name: str, value: str, project_id: int | None = None) -> None:

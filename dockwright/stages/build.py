@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from dockwright.docker.engine import Engine
 from dockwright.domain.image import Image, Step
-from dockwright.domain.plan import Plan, Sent, ServicePlan, secret_id
+from dockwright.domain.plan import SECRET_VARIABLE, Plan, Sent, ServicePlan, secret_id
 from dockwright.errors import DiskFull, SourceChanged
 from dockwright.stages.base_images import tcp_ports
 from dockwright.stages.context import StageContext
@@ -61,10 +61,10 @@ def _run(ctx: StageContext, engine: Engine, plan: ServicePlan) -> tuple[str, tup
     from dockwright.docker.buildx import Build
 
     folder = ctx.make_workspace(f"build-{plan.service}")
-    build = Build(_for_this_host(ctx, plan, folder), folder / "metadata.json")
+    build = Build(_for_this_host(ctx, plan, folder), folder / "metadata.json", ctx.redact)
     reporter = _Reporter(ctx, plan)
     with _Beside(ctx, plan, reporter), reporter:
-        digest = build.run(reporter, ctx.cancel, ctx.builder.docker_host)
+        digest = build.run(reporter, ctx.cancel, ctx.builder.docker_host, _secret_env(ctx))
     if changed := reporter.changed:
         engine.remove_image(digest, force=True)
         raise SourceChanged(
@@ -72,6 +72,10 @@ def _run(ctx: StageContext, engine: Engine, plan: ServicePlan) -> tuple[str, tup
             remedy="Build again; what an app writes while it runs belongs into .dockerignore",
         )
     return digest, build.steps()
+
+
+def _secret_env(ctx: StageContext) -> dict[str, str]:
+    return {f"{SECRET_VARIABLE}{name}": value for name, value in ctx.request.secret_values.items()}
 
 
 def _for_this_host(ctx: StageContext, plan: ServicePlan, folder: Path) -> ServicePlan:

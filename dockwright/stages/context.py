@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from dockwright.domain.build import BuildRequest, History, StageName
 from dockwright.domain.builder import SHARED, Builder
 from dockwright.domain.events import Event, Sink, Stream
+from dockwright.domain.redaction import NO_SECRETS, Redactor
 from dockwright.process import Cancel
 from dockwright.settings import Settings
 
@@ -32,6 +33,9 @@ class StageContext:
     workspace: Path
     """A folder of this build's own, removed in every outcome. Made when first needed: `make_workspace`."""
     sink: Sink
+    """It takes secrets out by itself."""
+    redact: Redactor = NO_SECRETS
+    """For what must be without them before it comes to the sink."""
     cancel: Cancel
     stage: StageName = "fetch"
     """The stage that runs now; the runner sets it."""

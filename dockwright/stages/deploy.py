@@ -36,7 +36,7 @@ def deploy(ctx: StageContext, release: Release) -> Deployed:
 def _cut_over(ctx: StageContext, release: Release, live: LiveState) -> Deployed:
     assert live.product is not None
     cut_over = CutOver(
-        DockerTarget(Engine(), ctx.settings),
+        DockerTarget(Engine(), ctx.settings, ctx.request.secret_values),
         Edge(ctx.settings),
         product=live.product,
         release=release,

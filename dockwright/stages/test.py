@@ -81,7 +81,7 @@ def _environment(ctx: StageContext, smoke_tests: tuple[SmokeTest, ...]) -> Mappi
     A template's app does, and its smoke tests were written for it without keys: a key would send it to an endpoint
     that cannot be reached from here.
     """
-    return {} if smoke_tests else ctx.request.env
+    return {} if smoke_tests else ctx.request.run_env
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from dockwright.docker.engine import Document, Engine
@@ -23,9 +23,11 @@ LABEL = "dev.dockwright."
 
 
 class DockerTarget:
-    def __init__(self, engine: Engine, settings: Settings) -> None:
+    def __init__(self, engine: Engine, settings: Settings, secret_values: Mapping[str, str] | None = None) -> None:
+        """`secret_values`: at least of those that a release names which is to be started."""
         self.engine = engine
         self.settings = settings
+        self._secret_values = secret_values or {}
 
     def name_of(self, product: Product, release: Release, index: int) -> str:
         """A new container name each time: a release may be started again while its earlier instance still drains."""
@@ -136,7 +138,7 @@ class DockerTarget:
         return {
             "Image": release.digest,
             "Labels": self._release_labels(product, release),
-            "Env": [f"{name}={value}" for name, value in release.env.items()],
+            "Env": [f"{name}={value}" for name, value in self._environment(release).items()],
             "ExposedPorts": {container_port: {}},
             **readiness.quick_health_check(image),
             "HostConfig": {
@@ -147,6 +149,9 @@ class DockerTarget:
                 "LogConfig": {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "3"}},
             },
         }
+
+    def _environment(self, release: Release) -> dict[str, str]:
+        return {**release.env, **{name: self._secret_values[name] for name in release.secrets}}
 
     def _mount(self, product: Product, path: str) -> dict[str, Any]:
         """Made by the engine at the first start, with what the image has at that path."""

@@ -10,9 +10,8 @@ from pydantic import BaseModel, Field, SecretStr
 
 from dockwright.api.auth import Member, Owner, Viewer
 from dockwright.api.fields import Cursor, Limit, RowId
-from dockwright.domain.redaction import MIN_LENGTH
+from dockwright.domain.redaction import MAX_BYTES, MIN_LENGTH
 from dockwright.services import secrets
-from dockwright.services.secrets import MAX_BYTES
 
 router = APIRouter(tags=["secrets"])
 SecretName = Annotated[
