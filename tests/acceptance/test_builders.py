@@ -293,6 +293,20 @@ def test_a_base_that_is_named_by_its_digest_is_brought_too(platform: Platform, r
     assert built.lines == ["pinned"]
 
 
+def test_a_canceled_build_ends_while_an_image_is_on_its_way(platform: Platform) -> None:
+    client, cancel = platform.client(), Cancel()
+
+    def watch(event: Event) -> None:
+        if event.text.startswith("Bringing"):
+            cancel.set()
+
+    error = platform.build(client, {"Dockerfile": f"FROM {BASE}\n"}, watch=watch, cancel=cancel).outcome.error
+    assert error is not None and error.code == "interrupted"
+    with platform.in_use(platform.builder(client)) as inner:
+        assert inner.images() == []
+    assert client in builders.stop_idle(platform.settings, 0)
+
+
 # --- what a build reaches -------------------------------------------------------------------------------------------
 
 
