@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import Select, select
 
 from dockwright.db.queue import end_lost_builds
 from dockwright.db.tables import Build, BuildEvent, Project
-from dockwright.domain.transitions import FINISHED
+from dockwright.domain.transitions import FINISHED, Status
 from dockwright.errors import NotFound
+from dockwright.services.paging import page
 from dockwright.services.state import State
 
 
@@ -17,36 +20,64 @@ def listing(state: State, limit: int) -> list[dict[str, Any]]:
     """The client's builds, newest first."""
     end_lost_builds(state.connection)
     with state.session() as session:
-        rows = session.execute(
-            select(Build, Project.name)
-            .join(Project, Project.id == Build.project_id)
-            .where(Build.client_id == state.client_id)
-            .order_by(Build.id.desc())
-            .limit(limit)
-        ).all()
-    return [
-        {
-            "id": build.id,
-            "project": project,
-            "status": build.status,
-            "stage": build.stage,
-            "profile": build.profile,
-            "ref": build.ref,
-            "revision": build.revision,
-            "image_name": build.image_name,
-            "deployment_url": build.deployment_url,
-            "error": build.error_message,
-            "created_at": build.created_at,
-            "started_at": build.started_at,
-            "completed_at": build.completed_at,
-            "seconds": (
-                (build.completed_at - build.started_at).total_seconds()
-                if build.completed_at and build.started_at
-                else None
-            ),
-        }
-        for build, project in rows
-    ]
+        rows = session.execute(_summaries(state).order_by(Build.id.desc()).limit(limit)).all()
+    return [_summary(row) for row in rows]
+
+
+def listed(
+    state: State,
+    limit: int,
+    cursor: str | None = None,
+    *,
+    statuses: Collection[Status] | None = None,
+    project_id: int | None = None,
+) -> tuple[list[dict[str, Any]], str | None]:
+    """A piece of the client's builds, newest first, and the cursor of what is behind them."""
+    query = _summaries(state)
+    if statuses is not None:
+        query = query.where(Build.status.in_(statuses))
+    if project_id is not None:
+        query = query.where(Build.project_id == project_id)
+    with state.session() as session:
+        found = page(session, query, Build.id, limit, cursor)
+    return [_summary(row) for row in found.rows], found.next_cursor
+
+
+_SUMMARY = (
+    "id",
+    "project_id",
+    "status",
+    "stage",
+    "profile",
+    "ref",
+    "revision",
+    "progress",
+    "image_name",
+    "deployment_url",
+    "error_message",
+    "origin",
+    "attempt",
+    "created_at",
+    "started_at",
+    "completed_at",
+)
+
+
+def _summaries(state: State) -> Select[Any]:
+    """Column by column: a build's result is long, and no list shows it."""
+    columns = [getattr(Build, name) for name in _SUMMARY]
+    query = select(*columns, Project.name.label("project")).join(Project, Project.id == Build.project_id)
+    return query.where(Build.client_id == state.client_id)
+
+
+def _summary(row: Any) -> dict[str, Any]:
+    values = dict(zip((*_SUMMARY, "project"), row, strict=False))
+    values["error"] = values.pop("error_message")
+    return {**values, "seconds": seconds_of(values["started_at"], values["completed_at"])}
+
+
+def seconds_of(started_at: datetime | None, completed_at: datetime | None) -> float | None:
+    return (completed_at - started_at).total_seconds() if started_at and completed_at else None
 
 
 def get(state: State, build_id: int) -> Build:

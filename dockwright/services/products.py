@@ -29,8 +29,10 @@ from dockwright.targets.edge import Edge
 Say = Callable[[str], None]
 
 
-def find(state: State, name: str) -> tables.Product:
-    """A product by its slug, its name or its id. Raises `NotFound`, naming those there are."""
+def find(state: State, name: str | int) -> tables.Product:
+    """A product by its slug, its name or its id; a number is its id. Raises `NotFound`, naming those there are."""
+    if isinstance(name, int):
+        return _by_id(state, name)
     with state.session() as session:
         name = storable(name)
         matches = [
@@ -54,6 +56,14 @@ def find(state: State, name: str) -> tables.Product:
         return found
 
 
+def _by_id(state: State, product_id: int) -> tables.Product:
+    with state.session() as session:
+        found = session.get(tables.Product, product_id)
+    if found is None or found.client_id != state.client_id:
+        raise NotFound(f"There is no product {product_id}", remedy="See: GET /api/v1/products")
+    return found
+
+
 def listing(state: State) -> list[dict[str, Any]]:
     """Every product of the client with what really runs of it (CONTRACT, "Shapes")."""
     with state.session() as session:
@@ -73,7 +83,10 @@ def as_dict(state: State, row: tables.Product) -> dict[str, Any]:
         "slug": row.slug,
         "port": row.port,
         "replicas": row.replicas,
+        "project_id": row.project_id,
+        "image_id": row.image_id,
         "image_name": row.image_name,
+        "env_vars": sorted(row.env_vars),
         "release": row.release_number,
         "status": _status(row, found, edge.is_running(found.product)),
         "url": edge.url(found.product),
@@ -99,7 +112,7 @@ def _status(row: tables.Product, found: LiveState, is_edge_running: bool) -> str
 
 
 def deploy(
-    state: State, name: str, cancel: Cancel, say: Say, *, image: str | None = None, env: Mapping[str, str]
+    state: State, name: str | int, cancel: Cancel, say: Say, *, image: str | None = None, env: Mapping[str, str]
 ) -> dict[str, Any]:
     """A new release: of another image, or of the same digest with another environment."""
 
@@ -117,7 +130,7 @@ def deploy(
     return _cut_over(state, name, cancel, say, choose)
 
 
-def rollback(state: State, name: str, cancel: Cancel, say: Say, to: int | None = None) -> dict[str, Any]:
+def rollback(state: State, name: str | int, cancel: Cancel, say: Say, to: int | None = None) -> dict[str, Any]:
     """An older release live again: no build, the very digest and environment that it had."""
 
     def choose(session: Session, row: tables.Product, number: int) -> Release:
@@ -132,7 +145,7 @@ def rollback(state: State, name: str, cancel: Cancel, say: Say, to: int | None =
     return _cut_over(state, name, cancel, say, choose, is_rollback=True)
 
 
-def start(state: State, name: str, cancel: Cancel, say: Say) -> dict[str, Any]:
+def start(state: State, name: str | int, cancel: Cancel, say: Say) -> dict[str, Any]:
     """The release that was live last, again; a product that runs is left as it is."""
     row = find(state, name)
     current = as_dict(state, row)
@@ -142,12 +155,17 @@ def start(state: State, name: str, cancel: Cancel, say: Say) -> dict[str, Any]:
     return _cut_over(state, name, cancel, say, _same_release)
 
 
-def scale(state: State, name: str, replicas: int, cancel: Cancel, say: Say) -> dict[str, Any]:
+def restart(state: State, name: str | int, cancel: Cancel, say: Say) -> dict[str, Any]:
+    """New instances of the release that is live, or was; the old ones go when these are ready."""
+    return _cut_over(state, name, cancel, say, _same_release, is_restart=True)
+
+
+def scale(state: State, name: str | int, replicas: int, cancel: Cancel, say: Say) -> dict[str, Any]:
     """Starts the instances that are missing and keeps the others, or drains those that are too many."""
     return _cut_over(state, name, cancel, say, _same_release, replicas=replicas)
 
 
-def stop(state: State, name: str, say: Say) -> dict[str, Any]:
+def stop(state: State, name: str | int, say: Say) -> dict[str, Any]:
     """Ends the edge and the instances; releases, environment and volumes stay."""
     row = find(state, name)
     with _locked(state, row, Cancel()):
@@ -174,13 +192,14 @@ def _same_release(session: Session, row: tables.Product, number: int) -> Release
 
 def _cut_over(
     state: State,
-    name: str,
+    name: str | int,
     cancel: Cancel,
     say: Say,
     choose: Callable[[Session, tables.Product, int], Release],
     *,
     replicas: int | None = None,
     is_rollback: bool = False,
+    is_restart: bool = False,
 ) -> dict[str, Any]:
     row = find(state, name)
     with _locked(state, row, cancel):
@@ -190,7 +209,7 @@ def _cut_over(
             release = choose(session, row, found.next_release)
         if replicas is not None and found.product is not None:
             found = replace(found, product=replace(found.product, replicas=replicas))
-        keep = tuple(one for one in found.instances if one.release == release.number)
+        keep = () if is_restart else tuple(one for one in found.instances if one.release == release.number)
         row = _run(state, row, release, found, keep, cancel, say, row.release_number if is_rollback else None)
     return as_dict(state, row)
 
@@ -328,7 +347,7 @@ def _release_of_image(session: Session, state: State, name: str, number: int) ->
     )
 
 
-def release_listing(state: State, name: str) -> list[dict[str, Any]]:
+def release_listing(state: State, name: str | int) -> list[dict[str, Any]]:
     """Newest first, each with its deployments (CONTRACT, "Shapes"); no values of the environment."""
     row = find(state, name)
     with state.session() as session:
@@ -349,13 +368,13 @@ def release_listing(state: State, name: str) -> list[dict[str, Any]]:
             "is_live": one.number == row.release_number and row.status == "running",
             "created_at": one.created_at,
             "created_by": one.created_by,
-            "deployments": [_deployment(each) for each in deployments if each.release_number == one.number],
+            "deployments": [deployment_as_dict(each) for each in deployments if each.release_number == one.number],
         }
         for one in found
     ]
 
 
-def _deployment(row: tables.Deployment) -> dict[str, Any]:
+def deployment_as_dict(row: tables.Deployment) -> dict[str, Any]:
     return {
         "release": row.release_number,
         "status": row.status,

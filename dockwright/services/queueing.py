@@ -40,8 +40,13 @@ def queue_build(
     origin: Origin = "api",
     created_by: int | None = None,
 ) -> Queued:
-    """Raises `NotFound` for a project that is not the client's, `UsageError` for a value that cannot be."""
+    """Raises `NotFound` for a project that is not the client's, `Conflict` for one that awaits its upload, `UsageError`."""
     project = projects.get(state, project_id)
+    if project["source"]["kind"] == "upload" and not project["source"].get("digest"):
+        raise Conflict(
+            f"Nothing has been uploaded for project {project_id} yet",
+            remedy=f"Send its source archive: POST /projects/{project_id}/source",
+        )
     chosen = profile or project["build"].get("profile") or "prod"
     if chosen not in get_args(Profile):
         raise UsageError(f"There is no profile {chosen!r}", remedy=f"Use one of: {', '.join(get_args(Profile))}")

@@ -25,7 +25,7 @@ from dockwright.stages.plan import Planner
 from dockwright.stages.verify import prove
 
 
-def verify(state: State, argument: str, cancel: Cancel) -> dict[str, Any]:
+def verify(state: State, argument: str | int, cancel: Cancel) -> dict[str, Any]:
     """CONTRACT, `verify --json`, with what each instance says below `instances`. `ok` only when every one is."""
     product, project = _product_and_project(state, argument)
     with state.session() as session:
@@ -75,10 +75,10 @@ def _proofs(
     return proofs
 
 
-def _product_and_project(state: State, argument: str) -> tuple[tables.Product, tables.Project]:
-    """By a path or URL its project's product; by a name the product."""
+def _product_and_project(state: State, argument: str | int) -> tuple[tables.Product, tables.Project]:
+    """By a path or URL its project's product; by a name or a number the product."""
     with state.session() as session:
-        if is_path(argument):
+        if isinstance(argument, str) and is_path(argument):
             key = source_key(detect(argument))
             project = session.scalar(
                 select(tables.Project).where(
@@ -93,7 +93,7 @@ def _product_and_project(state: State, argument: str) -> tuple[tables.Product, t
                 )
             return product, project
         product = products.find(state, argument)
-        project = session.get(tables.Project, product.project_id)
+        project = session.get(tables.Project, product.project_id) if product.project_id else None
         if project is None:
             raise Conflict(
                 f'"{product.slug}" has no source to compare with', remedy="Only products of a project can be verified"
