@@ -40,7 +40,7 @@ def queue_build(
     origin: Origin = "api",
     created_by: int | None = None,
 ) -> Queued:
-    """Raises `NotFound` for a project that is not the client's, `Conflict` for one that awaits its upload, `UsageError`."""
+    """Raises `NotFound` for a project that is not the client's, `Conflict` for one without its upload, `UsageError`."""
     project = projects.get(state, project_id)
     if project["source"]["kind"] == "upload" and not project["source"].get("digest"):
         raise Conflict(
