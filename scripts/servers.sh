@@ -5,6 +5,7 @@ declare -A server_programs=(
     [postgresql]='/usr/lib/postgresql/*/bin/initdb'
     [redis-server]=/usr/bin/redis-server
     [docker-registry]=/usr/bin/docker-registry
+    [libfaketime]=/usr/lib/*/faketime/libfaketimeMT.so.1
 )
 
 setup_test_servers() {
@@ -15,11 +16,11 @@ setup_test_servers() {
     if [ ${#missing[@]} = 0 ]; then return; fi
     can_install || fail "the tests need ${missing[*]}" "Install it, or run this as root on Debian"
     make_no_cluster
-    if has_systemd; then systemctl mask --quiet "${missing[@]}" 2>/dev/null; fi
+    if has_systemd; then systemctl mask --quiet "${missing[@]}" 2>/dev/null || true; fi
     install_packages "${missing[@]}"
     if has_systemd; then
         systemctl unmask --quiet "${missing[@]}"
-        systemctl disable --quiet "${missing[@]}"
+        systemctl disable --quiet "${missing[@]}" 2>/dev/null || true # one of them may have no service
     fi
 }
 

@@ -30,7 +30,7 @@ class Server:
         self.state = _distributed(state) if state.settings.queue_backend == "celery" else state
         self.app = create_app(self.state)
         self.tails = self.app.state.tails = Tails(self.state)
-        self.app.router.lifespan_context = self._lifespan(self.app.router.lifespan_context)
+        self.app.router.lifespan_context = self._lifespan
 
     @property
     def url(self) -> str:
@@ -65,15 +65,11 @@ class Server:
         listening.set_inheritable(False)
         return listening
 
-    def _lifespan(self, inner: Callable[[FastAPI], object]) -> Callable[[FastAPI], object]:
-        @asynccontextmanager
-        async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-            async with inner(app):  # type: ignore[attr-defined]
-                with ExitStack() as running:
-                    self._start(running)
-                    yield
-
-        return lifespan
+    @asynccontextmanager
+    async def _lifespan(self, _: FastAPI) -> AsyncIterator[None]:
+        with ExitStack() as running:
+            self._start(running)
+            yield
 
     def _start(self, running: ExitStack) -> None:
         if self.state.settings.queue_backend == "embedded":

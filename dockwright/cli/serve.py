@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 
 from dockwright.cli.output import say
@@ -24,6 +26,7 @@ def serve(host: str, port: int) -> None:
     logs.set_up(state.settings.log_format)
     server = Server(state, host, port)
     first = accounts.ensure_admin(server.state)
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # for logs that are files
     if first is not None:
         say(f"Sign in as {first.email} with the password {first.password} (shown this once)")
     server.run(lambda: say(f"Dockwright serves at {server.url}, its API at {server.url}/api/docs"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 
 from dockwright.cli.output import say
@@ -29,5 +31,6 @@ def worker() -> None:
     check_broker(settings)
     state = State(settings, bus=RedisBus(settings))
     _ = state.connection  # the schema, or what is wrong with the database
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # for logs that are files
     say(f"Working on builds, {settings.max_workers} at once")
     DistributedWorker(state).run()

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from commandline import Home, get
+from own_engine import OwnEngine
 from pages import PAGES
 from servers import Postgres, Redis
 from serving import Serving
@@ -218,3 +219,45 @@ def test_a_stopped_worker_that_wakes_up_late_writes_nothing(home: Home, folder: 
         row = one.wait(build)
         assert (row["status"], row["attempt"]) == ("succeeded", 2)
         one.assert_dense(build)
+
+
+@pytest.mark.parametrize("shift", ["+1h", "-1h"])
+def test_the_clock_is_moved(shift: str, home: Home, folder: Folder, tmp_path: Path) -> None:
+    """The server's clock jumps by an hour while a build runs, as when a machine's clock is set right."""
+    library = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
+    clock = tmp_path / "clock"
+    clock.write_text("+0")
+    faked = {
+        "LD_PRELOAD": str(library),
+        "FAKETIME_TIMESTAMP_FILE": str(clock),
+        "FAKETIME_NO_CACHE": "1",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+    }
+    sleeper = Sleeper(seconds=8)
+    with Serving(home, env=faked) as served:
+        build = served.queue(folder("long", {"Dockerfile": sleeper.dockerfile}))
+        wait_until(lambda: sleeper.is_running, "the RUN")
+        clock.write_text(shift)
+        row = served.wait(build)
+        assert (row["status"], row["attempt"]) == ("succeeded", 1), row
+        served.assert_dense(build)
+        assert served.wait(served.queue(folder("pages", PAGES)))["status"] == "deployed"
+
+
+def test_the_engine_restarted(home: Home, folder: Folder) -> None:
+    """Its builds are cut off; each is begun anew when it is back, and what waits is not begun before."""
+    with OwnEngine() as engine:
+        engine.copy("localhost/base/busybox:latest")
+        with Serving(home, env={"DOCKER_HOST": engine.host}) as served:
+            sleeper = Sleeper(seconds=5)
+            build = served.queue(folder("long", {"Dockerfile": sleeper.dockerfile}), deploy=False)
+            wait_until(lambda: sleeper.is_running, "the RUN")
+            engine.kill()
+            wait_until(lambda: served.build(build)["status"] == "queued", "the way back into the queue")
+            time.sleep(3)
+            assert served.build(build)["attempt"] == 1
+            engine.start()
+            row = served.wait(build)
+            assert (row["status"], row["attempt"]) == ("succeeded", 2), row
+            served.assert_dense(build)
+            assert served.wait(served.queue(folder("pages", PAGES), deploy=False))["status"] == "succeeded"
