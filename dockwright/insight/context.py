@@ -7,10 +7,10 @@ must cost a walk and no more; so entries are plain tuples, and folders in which 
 from __future__ import annotations
 
 import hashlib
-import marshal
 import os
 import stat
 import time
+from array import array
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -25,6 +25,8 @@ Entry: TypeAlias = tuple[str, int, int, int, int, int]
 A folder has 0 but for its path and mode: what else changes on it says nothing of its content.
 """
 
+_TYPE = 0o170000
+"""The bits of st_mode that tell a file from a folder; `stat.S_ISDIR` and its like take a while for thousands."""
 RACY_NS = 50_000_000
 """A file touched this short a time before the walk may change again without its times telling."""
 RACY_WHOLE_SECONDS_NS = 2_000_000_000
@@ -41,16 +43,24 @@ class Walk:
     @cached_property
     def files(self) -> int:
         """Files and links, folders not counted."""
-        return sum(1 for entry in self.entries if not stat.S_ISDIR(entry[1]))
+        return len([1 for entry in self.entries if entry[1] & _TYPE != stat.S_IFDIR])
 
     @cached_property
     def bytes(self) -> int:
-        return sum(entry[2] for entry in self.entries if stat.S_ISREG(entry[1]))
+        return sum([entry[2] for entry in self.entries if entry[1] & _TYPE == stat.S_IFREG])
+
+    @cached_property
+    def links(self) -> list[str]:
+        return [entry[0] for entry in self.entries if entry[1] & _TYPE == stat.S_IFLNK]
 
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 in hexadecimal over all that was seen. Trust an old one only where `is_racy` was false."""
-        return hashlib.sha256(marshal.dumps(self.entries, 2)).hexdigest()
+        # By columns, which are a few large things rather than a hundred thousand small ones.
+        paths, *numbers = zip(*self.entries, strict=True) if self.entries else ((),)
+        columns = [array(kind, column).tobytes() for kind, column in zip("QQqqQ", numbers, strict=False)]
+        text = "\0".join(paths).encode("utf-8", "surrogateescape")
+        return hashlib.sha256(b"".join([str(len(paths)).encode(), *columns, text])).hexdigest()
 
     @cached_property
     def racy(self) -> frozenset[str]:

@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import re
-import stat
 import time
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -87,7 +86,7 @@ class Planner:
         self.platform = f"linux/{_ARCHITECTURES.get(machine, machine)}"
         self.walk = contexts.walk(tree.root, self.rules)
         bounds.check_size(self.walk.files, self.walk.bytes, "The context")
-        bounds.check_links(tree.root, (entry[0] for entry in self.walk.entries if stat.S_ISLNK(entry[1])))
+        bounds.check_links(tree.root, self.walk.links)
 
     def plan(self) -> ServicePlan:
         setting = {

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from commandline import Home, get
 from pages import DOCKERFILE, PAGES
 from sleeper import PATIENCE, Sleeper, building, wait_until
@@ -78,6 +79,36 @@ def test_edit_that_keeps_size_and_mtime(home: Home, folder: Folder) -> None:
     back = home.build(root)
     assert back["services"][0]["reused"], "these very inputs were built before"
     assert get(back["deployment_url"])[1] == "word 1"
+
+
+def test_edit_after_what_was_sent_is_forgotten(home: Home, folder: Folder) -> None:
+    root = same_looking(folder("lost") / "ctx", "word 1")
+    assert get(home.build(root)["deployment_url"])[1] == "word 1"
+    (index,) = (home.path / "contexts").glob("*/index.json")
+    index.unlink()
+    write_dated(root / "index.html", "word 2")
+    assert get(home.build(root)["deployment_url"])[1] == "word 2"
+    assert index.exists()
+
+
+BETWEEN = {
+    "verified only": ("verify", DOCKERFILE),
+    "planned only": ("build", DOCKERFILE.replace("FROM busybox", "FROM 127.0.0.1:9/nothing")),
+    "refused by the builder": ("build", DOCKERFILE.replace("FROM busybox", "FROM --platform=linux/s390x busybox")),
+}
+
+
+@pytest.mark.parametrize(("command", "dockerfile"), BETWEEN.values(), ids=BETWEEN.keys())
+def test_version_that_was_looked_at_and_never_sent(command: str, dockerfile: str, home: Home, folder: Folder) -> None:
+    """What BuildKit has seen is the version before: one that looks like that one must not be taken for it."""
+    root = same_looking(folder("between") / "ctx", "word 1")
+    assert get(home.build(root)["deployment_url"])[1] == "word 1"
+    (root / "index.html").write_text("another length and another time")
+    write_dated(root / "Dockerfile", dockerfile)
+    home.run(command, root, "--json", code=None)
+    write_dated(root / "Dockerfile", DOCKERFILE)
+    write_dated(root / "index.html", "word 2")
+    assert get(home.build(root)["deployment_url"])[1] == "word 2"
 
 
 def test_edits_in_quick_succession(home: Home, folder: Folder) -> None:
