@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dockwright.db.journal import storable
-from dockwright.errors import DockwrightError
+from dockwright.errors import DockwrightError, TooManyAttempts
 
 MEDIA_TYPE = "application/problem+json"
 REMEDIES = {
@@ -63,7 +63,9 @@ async def _of_ours(request: Request, error: Exception) -> Response:
     assert isinstance(error, DockwrightError)
     if error.http_status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         log.warning("request.failed", method=request.method, path=request.url.path, code=error.code, why=error.message)
-    headers = {"WWW-Authenticate": "Bearer"} if error.http_status == HTTPStatus.UNAUTHORIZED else None
+    headers = {"WWW-Authenticate": "Bearer"} if error.http_status == HTTPStatus.UNAUTHORIZED else {}
+    if isinstance(error, TooManyAttempts):
+        headers["Retry-After"] = str(error.retry_after)
     return answer(error.http_status, error.code, error.message, error.remedy, headers=headers)
 
 
