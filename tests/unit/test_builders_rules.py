@@ -114,6 +114,22 @@ def test_what_a_builder_could_not_reach_anyway_is_no_mirror(text: str) -> None:
     assert mirrors_in([text]) == Mirrors((), (), ())
 
 
+def test_apt_s_sources_are_read_in_both_formats_and_without_comments(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    more = tmp_path / "sources.list.d"
+    more.mkdir()
+    (tmp_path / "sources.list").write_text(
+        "deb [arch=amd64] http://one.example/debian bookworm main\n# http://no.example\n"
+    )
+    (more / "two.sources").write_text("Types: deb\n# was: http://old.example\nURIs: https://two.example:8443/debian\n")
+    monkeypatch.setattr("dockwright.docker.builder_container.APT", tmp_path)
+    found = mirrors({"HOME": str(tmp_path)})
+    assert {"one.example", "two.example"} <= set(found.names)
+    assert not {"no.example", "old.example"} & set(found.names)
+    assert {80, 8443} <= set(found.ports)
+
+
 def test_a_proxy_is_let_through() -> None:
     found = mirrors({"https_proxy": "http://proxy.example:3128", "HOME": "/nonexistent"})
     assert "proxy.example" in found.names and 3128 in found.ports
