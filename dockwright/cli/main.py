@@ -38,6 +38,8 @@ COMMANDS: dict[str, str] = {
     "base": "base:base",
     "doctor": "doctor:doctor",
     "db": "database:db",
+    "user": "users:user",
+    "token": "tokens:token",
 }
 """Command → module below `dockwright.cli` and the command or group in it, in the order of the help text."""
 

@@ -27,6 +27,6 @@ def serve(host: str, port: int) -> None:
     server = Server(state, host, port)
     first = accounts.ensure_admin(server.state)
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # for logs that are files
-    if first is not None:
+    if first is not None and first.password is not None:  # else it is the operator's own ADMIN_PASSWORD
         say(f"Sign in as {first.email} with the password {first.password} (shown this once)")
     server.run(lambda: say(f"Dockwright serves at {server.url}, its API at {server.url}/api/docs"))

@@ -40,6 +40,8 @@ class Someone:
 
 
 SYSTEM = Someone("system")
+COMMAND_LINE = Someone("command line")
+"""Whoever may write the state folder; no sign-in is asked for there."""
 
 
 def acting_for(actor: Actor, client_id: int) -> Someone:

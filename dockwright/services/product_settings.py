@@ -192,11 +192,11 @@ def logs(state: State, product_id: int, tail: int) -> list[dict[str, Any]]:
     """The last lines of each instance: `{"instance", "release", "lines"}`."""
     row = products.find(state, product_id)
     found = live.live_state(state, row, project=None, env={})
-    engine = Engine()
+    target = DockerTarget(Engine(), state.settings)
     shown = []
     for one in found.instances:
         with suppress(NotFound):  # it may have ended since
-            lines = engine.logs(one.container_id, tail)
+            lines = target.logs(one, tail)
             shown.append({"instance": one.name, "release": one.release, "lines": lines})
     return shown
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from dockwright.docker.engine import Document, Engine
 from dockwright.domain.product import Instance, Product, Release
+from dockwright.domain.redaction import Redactor
 from dockwright.errors import Conflict, EngineError, NotFound
 from dockwright.process import Cancel
 from dockwright.settings import Settings
@@ -79,7 +80,9 @@ class DockerTarget:
         return details is not None and bool(details["State"]["Running"])
 
     def logs(self, instance: Instance, tail: int = 100) -> list[str]:
-        return self.engine.logs(instance.container_id, tail)
+        """Without the secrets that it was started with, which may have other values by now. Raises `NotFound`."""
+        redact = _redactor(self.engine.container(instance.container_id))
+        return [redact(line) for line in self.engine.logs(instance.container_id, tail)]
 
     def stop(self, instance: Instance, seconds: int = STOP_SECONDS) -> None:
         """Asks the app to end, and ends it after so many seconds. An instance that is not there is fine."""
@@ -124,6 +127,7 @@ class DockerTarget:
             "build": release.build_id,
             "release": release.number,
             "manifest": release.manifest_digest,
+            "secrets": ",".join(release.secrets) or None,
         }
         named = {f"{LABEL}{name}": str(value) for name, value in known.items() if value is not None}
         return {**_labels(product), **named}
@@ -177,6 +181,13 @@ def all_instances(product: Product, engine: Engine) -> tuple[Instance, ...]:
 def _containers(engine: Engine, product: Product) -> list[Document]:
     found = [engine.container(one["Id"]) for one in engine.containers(_labels(product))]
     return sorted((one for one in found if one), key=lambda one: (-_instance(one).release, one["Name"]))
+
+
+def _redactor(details: Document | None) -> Redactor:
+    config = details["Config"] if details else {"Labels": {}, "Env": []}
+    names = (config["Labels"].get(f"{LABEL}secrets") or "").split(",")
+    environment = dict(one.partition("=")[::2] for one in config["Env"] or ())
+    return Redactor({name: environment[name] for name in names if name in environment})
 
 
 def _was_ready(details: Document) -> bool:
