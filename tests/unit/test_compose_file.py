@@ -58,7 +58,7 @@ def test_the_server_and_the_workers_are_given_settings_that_exist() -> None:
 
 
 def test_whatever_lasts_is_watched_and_started_after_what_it_needs() -> None:
-    for name in ("server", "postgres", "redis", "registry"):
+    for name in ("server", "worker", "postgres", "redis", "registry"):
         assert SERVICES[name]["healthcheck"]["test"]
     for name in ("server", "worker"):
         needed = SERVICES[name]["depends_on"]
