@@ -46,7 +46,7 @@ def claim_build(state: State, argument: str, options: BuildOptions) -> BuildRequ
 
     Raises `UsageError` for a tag or a secret that cannot be, and then nothing is inserted.
     """
-    _check(options)
+    check(options)
     project, is_new = _project(state, argument)
     settings = project["build"]
     profile: Profile = options.profile or settings.get("profile") or "prod"
@@ -69,6 +69,7 @@ def claim_build(state: State, argument: str, options: BuildOptions) -> BuildRequ
             "no_cache": options.no_cache,
             "deploy": options.deploy,
             "until": options.until,
+            "service": options.service,
         },
         worker=identity(),
     )
@@ -81,10 +82,10 @@ def request_of(state: State, claim: Claim) -> BuildRequest:
     from dockwright.services import builds, projects
 
     row, project = builds.get(state, claim.build_id), projects.get(state, claim.project_id)
-    asked = {name: value for name, value in row.options.items() if name in _KEPT}
     source = _at(source_from_json(project["source"]), row.ref)
     profile: Profile = "dev" if row.profile == "dev" else "prod"
-    request = _request(state, project, source, BuildOptions(**asked), build_id=row.id, profile=profile)
+    asked = BuildOptions(**_asked(row.options))
+    request = _request(state, project, source, asked, build_id=row.id, profile=profile)
     values = _secret_values(state, project)
     return replace(request, attempt=claim.attempt, is_queued=True, secret_values=values)
 
@@ -108,13 +109,20 @@ def asked_of(state: State, build_id: int) -> tuple[str, BuildOptions]:
     from dockwright.services import builds, projects
 
     row = builds.get(state, build_id)
-    asked = {name: value for name, value in row.options.items() if name in _KEPT}
     profile: Profile = "dev" if row.profile == "dev" else "prod"
-    return projects.get(state, row.project_id)["slug"], BuildOptions(profile=profile, ref=row.ref, **asked)
+    options = BuildOptions(profile=profile, ref=row.ref, **_asked(row.options))
+    return projects.get(state, row.project_id)["slug"], options
 
 
-_KEPT = frozenset({"args", "tag", "port", "no_cache", "deploy", "until"})
-"""Options that a build's row holds in full; of secrets and of the environment it holds the names alone."""
+_KEPT = frozenset({"args", "tag", "port", "no_cache", "deploy", "until", "service"})
+"""Options that a build's row holds in full; of secrets it holds the names alone."""
+
+
+def _asked(row_options: Mapping[str, Any]) -> dict[str, Any]:
+    """As `BuildOptions` takes it. Only a build that waits in the queue keeps the values of its environment."""
+    asked = {name: value for name, value in row_options.items() if name in _KEPT}
+    env = row_options.get("env")
+    return {**asked, "env": env} if isinstance(env, dict) else asked
 
 
 def _request(
@@ -171,7 +179,8 @@ def forget_if_never_begun(state: State, request: BuildRequest, document: dict[st
         document["build_id"] = None
 
 
-def _check(options: BuildOptions) -> None:
+def check(options: BuildOptions) -> None:
+    """Raises `UsageError` for a tag or a secret that cannot be."""
     if options.tag and not _TAG.fullmatch(options.tag):
         raise UsageError(
             f"{options.tag!r} cannot be the tag of an image",

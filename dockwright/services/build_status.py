@@ -61,7 +61,8 @@ def detail(state: State, build_id: int) -> dict[str, Any]:
         **{name: getattr(row, name) for name in (*names, *more)},
         "project": project,
         "container_id": row.container_id,
-        "options": row.options,
+        # Values of the environment may be secrets: they are shown nowhere.
+        "options": {**row.options, "env": sorted(row.options.get("env") or ())},
         "timeout_seconds": row.timeout_seconds,
         "is_cancel_requested": row.cancel_requested_at is not None,
         "seconds": builds.seconds_of(row.started_at, row.completed_at),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -36,6 +37,12 @@ def queue_build(
     ref: str | None = None,
     no_cache: bool = False,
     deploy: bool | None = None,
+    until: str | None = None,
+    service: str | None = None,
+    tag: str | None = None,
+    args: Mapping[str, str] | None = None,
+    env: Mapping[str, str] | None = None,
+    port: int | None = None,
     priority: int = 0,
     origin: Origin = "api",
     created_by: int | None = None,
@@ -55,6 +62,12 @@ def queue_build(
     options: dict[str, Any] = {
         "no_cache": no_cache,
         "deploy": project["deploy"].get("auto", True) if deploy is None else deploy,
+        "until": until,
+        "service": service,
+        "tag": tag,
+        "args": dict(args or {}),
+        "env": dict(env or {}),
+        "port": port,
     }
     return _queue(
         state,

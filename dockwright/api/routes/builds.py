@@ -55,6 +55,12 @@ def _queue(caller: Member, project_id: int, asked: BuildOptions) -> QueuedOut:
         ref=asked.ref,
         no_cache=asked.no_cache,
         deploy=asked.deploy,
+        until=asked.until,
+        service=asked.service,
+        tag=asked.tag,
+        args=asked.args,
+        env=asked.env,
+        port=asked.port,
         priority=asked.priority,
         created_by=caller.user_id,
     )
@@ -97,7 +103,11 @@ def clean_up(caller: Owner, body: CleanupIn | None = None) -> CleanupOut:
     """Removes what finished builds left and nobody needs: only what is the client's, never what is live."""
     asked = body or CleanupIn()
     removed = cleanup.cleanup(
-        caller.state, keep=asked.keep, older_than_days=asked.older_than_days, dry_run=asked.dry_run
+        caller.state,
+        keep=asked.keep,
+        keep_builds=asked.keep_builds,
+        older_than_days=asked.older_than_days,
+        dry_run=asked.dry_run,
     )
     if not asked.dry_run:
         counts = {name: removed[name] for name in ("builds", "images", "containers", "bytes")}

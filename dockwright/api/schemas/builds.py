@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from dockwright.api.fields import MAX_ID
-from dockwright.api.schemas.common import Asked
+from dockwright.api.schemas.common import Asked, Environment, Port
 from dockwright.domain.build import Profile, StageName, StageState
 from dockwright.domain.transitions import Status
 from dockwright.services.queueing import MAX_PRIORITY
@@ -17,6 +17,8 @@ Ref = Annotated[
     str,
     StringConstraints(min_length=1, max_length=255, pattern=r"^[^\x00-\x20\x7f~^:?*\[\\-][^\x00-\x20\x7f~^:?*\[\\]*$"),
 ]
+Tag = Annotated[str, StringConstraints(max_length=128, pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
+ServiceName = Annotated[str, StringConstraints(min_length=1, max_length=63, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 
 
 class BuildOptions(Asked):
@@ -28,6 +30,12 @@ class BuildOptions(Asked):
     ref: Ref | None = Field(default=None, description="Of a Git source: a branch, a tag or a commit.")
     no_cache: bool = False
     deploy: bool | None = Field(default=None, description="As the project says, unless given.")
+    until: StageName | None = Field(default=None, description="The last stage to run.")
+    service: ServiceName | None = Field(default=None, description="One service of several.")
+    tag: Tag | None = Field(default=None, description="Of the image; `b` and the build's number unless given.")
+    args: Environment = Field(default_factory=dict, description="Build arguments, over those of the project.")
+    env: Environment = Field(default_factory=dict, description="Environment of the app, over that of its product.")
+    port: Port | None = Field(default=None, description="That the product is reached at.")
     priority: int = Field(default=0, ge=-MAX_PRIORITY, le=MAX_PRIORITY, description="The higher goes first.")
 
 
@@ -212,6 +220,9 @@ class ArtifactList(BaseModel):
 class CleanupIn(Asked):
     keep: int = Field(default=5, ge=1, le=1000, description="Releases of each product whose images stay.")
     older_than_days: float | None = Field(default=None, ge=0, le=100_000)
+    keep_builds: int | None = Field(
+        default=None, ge=1, le=MAX_ID, description="Finished builds of each project that stay; BUILD_KEEP unless given."
+    )
     dry_run: bool = False
 
 
