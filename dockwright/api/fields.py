@@ -16,6 +16,16 @@ MAX_ID = 2**31 - 1
 _EMAIL = r"^[^@\s\x00-\x1f\x7f]{1,64}@[^@\s\x00-\x1f\x7f]+$"
 
 RowId = Annotated[int, Path(ge=1, le=MAX_ID)]
+Called = Annotated[
+    str,
+    Query(
+        alias="name",
+        min_length=1,
+        max_length=512,
+        pattern=r"^[^\x00-\x1f\x7f]+$",
+        description="What a person calls it: its name, its slug or its number.",
+    ),
+]
 Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT, description="How many at most.")]
 Cursor = Annotated[
     str | None, Query(max_length=20, description="The next_cursor of the answer before.", examples=["120"])

@@ -66,7 +66,18 @@ async def _of_ours(request: Request, error: Exception) -> Response:
     headers = {"WWW-Authenticate": "Bearer"} if error.http_status == HTTPStatus.UNAUTHORIZED else {}
     if isinstance(error, TooManyAttempts):
         headers["Retry-After"] = str(error.retry_after)
-    return answer(error.http_status, error.code, error.message, error.remedy, headers=headers)
+    return answer(error.http_status, error.code, error.message, error.remedy, headers=headers, **_place_of(error))
+
+
+def _place_of(error: DockwrightError) -> dict[str, Any]:
+    """Of what ran and failed, as a build's error has it; nothing of any other error."""
+    found = {
+        "stage": error.stage,
+        "step": None if error.step is None else storable(error.step),
+        "exit_code": error.step_exit_code,
+        "last_lines": [storable(line) for line in error.last_lines] or None,
+    }
+    return {name: value for name, value in found.items() if value is not None}
 
 
 async def _of_validation(request: Request, error: Exception) -> Response:

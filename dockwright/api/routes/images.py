@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from dockwright.api.auth import Member, Viewer
-from dockwright.api.fields import RowId
+from dockwright.api.fields import Called, RowId
 from dockwright.api.schemas.products import ImageDetail, ImageOut, RemovedImage
 from dockwright.services import audit, images
 
@@ -16,6 +16,12 @@ router = APIRouter(prefix="/images", tags=["images"])
 def list_images(caller: Viewer) -> list[ImageOut]:
     """All of them, the newest first."""
     return [ImageOut(**item) for item in images.listing(caller.state)]
+
+
+@router.get("/named")
+def find_image(name: Called, caller: Viewer) -> ImageDetail:
+    """By `name:tag`, by `name`, whose newest it is then, or by its number."""
+    return ImageDetail(**images.show(caller.state, name))
 
 
 @router.get("/{image_id}")

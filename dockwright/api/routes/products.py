@@ -8,8 +8,10 @@ import structlog
 from fastapi import APIRouter, Query
 
 from dockwright.api.auth import Caller, Member, Viewer
-from dockwright.api.fields import Cursor, Limit, RowId
+from dockwright.api.fields import Called, Cursor, Limit, RowId
 from dockwright.api.schemas.products import (
+    ChangedProduct,
+    Deploy,
     DeploymentList,
     DeploymentOut,
     InstanceLog,
@@ -32,19 +34,29 @@ Tail = Annotated[int, Query(ge=1, le=1000, description="Lines of each instance."
 log = structlog.get_logger()
 
 
-def _say(text: str) -> None:
-    log.info("product.says", text=text)
+class _Said(list[str]):
+    """What a change of what runs has to say on its way."""
+
+    def __call__(self, text: str) -> None:
+        log.info("product.says", text=text)
+        self.append(text)
 
 
-def _done(caller: Caller, action: str, product: dict[str, Any], **detail: Any) -> ProductOut:
+def _done(caller: Caller, action: str, product: dict[str, Any], said: _Said, **detail: Any) -> ChangedProduct:
     audit.write(caller.state, caller, action, "product", product["id"], slug=product["slug"], **detail)
-    return ProductOut(**product)
+    return ChangedProduct(**product, log=said)
 
 
 @router.get("")
 def list_products(caller: Viewer) -> list[ProductOut]:
     """All of them, with what really runs of each."""
     return [ProductOut(**item) for item in products.listing(caller.state)]
+
+
+@router.get("/named")
+def find_product(name: Called, caller: Viewer) -> ProductOut:
+    """The one that is called so; a 404 names those there are."""
+    return ProductOut(**products.as_dict(caller.state, products.find(caller.state, name)))
 
 
 @router.post("", status_code=201)
@@ -71,36 +83,52 @@ def delete_product(product_id: RowId, caller: Member) -> None:
 
 
 @router.post("/{product_id}/start")
-def start_product(product_id: RowId, caller: Member) -> ProductOut:
+def start_product(product_id: RowId, caller: Member) -> ChangedProduct:
     """A new release where its image or environment has changed, else the one that was live last."""
-    return _done(caller, "product.start", product_settings.start(caller.state, product_id, Cancel(), _say))
+    said = _Said()
+    return _done(caller, "product.start", product_settings.start(caller.state, product_id, Cancel(), said), said)
 
 
 @router.post("/{product_id}/stop")
-def stop_product(product_id: RowId, caller: Member) -> ProductOut:
+def stop_product(product_id: RowId, caller: Member) -> ChangedProduct:
     """Releases, environment and volumes stay."""
-    return _done(caller, "product.stop", products.stop(caller.state, product_id, _say))
+    said = _Said()
+    return _done(caller, "product.stop", products.stop(caller.state, product_id, said), said)
 
 
 @router.post("/{product_id}/restart")
-def restart_product(product_id: RowId, caller: Member) -> ProductOut:
+def restart_product(product_id: RowId, caller: Member) -> ChangedProduct:
     """New instances; the old ones go when these are ready. What has changed of its settings takes effect."""
-    return _done(caller, "product.restart", product_settings.restart(caller.state, product_id, Cancel(), _say))
+    said = _Said()
+    return _done(caller, "product.restart", product_settings.restart(caller.state, product_id, Cancel(), said), said)
+
+
+@router.post("/{product_id}/deploy")
+def deploy_product(product_id: RowId, body: Deploy, caller: Member) -> ChangedProduct:
+    """A new release at once: of another image, or of the same with another environment. It stays as it was if it fails.
+
+    Nothing is built.
+    """
+    said = _Said()
+    deployed = products.deploy(caller.state, product_id, Cancel(), said, image=body.image, env=body.env_vars)
+    return _done(caller, "product.deploy", deployed, said, release=deployed["release"])
 
 
 @router.post("/{product_id}/scale")
-def scale_product(product_id: RowId, body: Scale, caller: Member) -> ProductOut:
+def scale_product(product_id: RowId, body: Scale, caller: Member) -> ChangedProduct:
     """In so many instances."""
-    scaled = products.scale(caller.state, product_id, body.replicas, Cancel(), _say)
-    return _done(caller, "product.scale", scaled, replicas=body.replicas)
+    said = _Said()
+    scaled = products.scale(caller.state, product_id, body.replicas, Cancel(), said)
+    return _done(caller, "product.scale", scaled, said, replicas=body.replicas)
 
 
 @router.post("/{product_id}/rollback")
-def roll_back_product(product_id: RowId, caller: Member, body: Rollback | None = None) -> ProductOut:
+def roll_back_product(product_id: RowId, caller: Member, body: Rollback | None = None) -> ChangedProduct:
     """An older release live again: its very image and environment, nothing is built."""
+    said = _Said()
     release = body.release if body else None
-    rolled_back = products.rollback(caller.state, product_id, Cancel(), _say, to=release)
-    return _done(caller, "product.rollback", rolled_back, release=rolled_back["release"])
+    rolled_back = products.rollback(caller.state, product_id, Cancel(), said, to=release)
+    return _done(caller, "product.rollback", rolled_back, said, release=rolled_back["release"])
 
 
 @router.get("/{product_id}/releases")

@@ -9,7 +9,7 @@ from fastapi import APIRouter, HTTPException, Query, Request
 from starlette.concurrency import run_in_threadpool
 
 from dockwright.api.auth import Member, Viewer
-from dockwright.api.fields import Cursor, Limit, RowId
+from dockwright.api.fields import Called, Cursor, Limit, RowId
 from dockwright.api.schemas.common import Line
 from dockwright.api.schemas.projects import (
     CreatedProject,
@@ -48,6 +48,12 @@ def create_project(body: ProjectIn, caller: Member) -> CreatedProject:
         auto_build=body.auto_build,
     )
     return CreatedProject(**creation.create(caller.state, new, caller))
+
+
+@router.get("/named")
+def find_project(name: Called, caller: Viewer) -> ProjectOut:
+    """The one that is called so; a 404 names those there are."""
+    return ProjectOut(**projects.find(caller.state, name))
 
 
 @router.get("/{project_id}")

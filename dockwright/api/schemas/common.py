@@ -48,6 +48,10 @@ class Problem(BaseModel):
     detail: str = Field(description="What happened, to what.")
     code: str = Field(description="Stable and unique.")
     remedy: str = Field(description="What to do.")
+    stage: str | None = Field(default=None, description="Of a build or a deployment: where it failed.")
+    step: str | None = None
+    exit_code: int | None = Field(default=None, description="Of the step, or of the app that ended.")
+    last_lines: list[str] | None = Field(default=None, description="What the step or the app said last.")
     errors: list[Finding] | None = Field(default=None, description="Of a request that is not in the right form.")
 
 

@@ -90,6 +90,11 @@ class ProductChanges(Asked):
         return {name: getattr(self, name) for name in self.model_fields_set}
 
 
+class Deploy(Asked):
+    image: ImageName | None = Field(default=None, description="`name:tag` or its number; as before unless given.")
+    env_vars: Environment = Field(default_factory=dict, description="Put over that there is.")
+
+
 class Scale(Asked):
     replicas: int = Field(ge=1, le=100)
 
@@ -122,6 +127,10 @@ class ProductOut(BaseModel):
     instances: list[InstanceOut]
 
 
+class ChangedProduct(ProductOut):
+    log: list[str] = Field(description="What was done, in its order.")
+
+
 class DeploymentOut(BaseModel):
     release: int
     status: str = Field(description="`live`, `superseded`, `stopped` or `failed`.")
@@ -145,6 +154,7 @@ class ReleaseOut(BaseModel):
     digest: str
     revision: str | None
     env_vars: list[str] = Field(description="Names alone.")
+    secrets: list[str] = Field(description="Names of those that the app has in its environment.")
     is_live: bool
     created_at: datetime
     created_by: str | None
