@@ -126,7 +126,7 @@ def platform(tmp_path_factory: pytest.TempPathFactory, bases: None, server_bases
     """Healthy, all of it. The image is built by Dockwright, from this checkout."""
     folder = tmp_path_factory.mktemp("platform")
     home = Home(folder / "home")
-    document = home.build(REPOSITORY, "--until", "build")
+    document = home.build(REPOSITORY, "--until", "test")
     running = Platform(folder, document["services"][0]["image"])
     try:
         running.compose("up", "--detach", "--wait", "--wait-timeout", "120")
