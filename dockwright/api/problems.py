@@ -62,7 +62,8 @@ def answer(
 async def _of_ours(request: Request, error: Exception) -> Response:
     assert isinstance(error, DockwrightError)
     if error.http_status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        log.warning("request.failed", method=request.method, path=request.url.path, code=error.code, why=error.message)
+        method = request.scope.get("method", "WebSocket")
+        log.warning("request.failed", method=method, path=request.url.path, code=error.code, why=error.message)
     headers = {"WWW-Authenticate": "Bearer"} if error.http_status == HTTPStatus.UNAUTHORIZED else {}
     if isinstance(error, TooManyAttempts):
         headers["Retry-After"] = str(error.retry_after)

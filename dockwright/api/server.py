@@ -29,7 +29,7 @@ class Server:
         self._host, self._port = host, port
         self.state = _distributed(state) if state.settings.queue_backend == "celery" else state
         self.app = create_app(self.state)
-        self.tails = self.app.state.tails = Tails(self.state)
+        self.tails: Tails = self.app.state.tails
         self.app.router.lifespan_context = self._lifespan
 
     @property

@@ -77,7 +77,7 @@ def _document(
 ) -> str:
     event: dict[str, Any] = {"seq": seq, "at": _rfc3339(at), "kind": kind, "stage": stage, "step": step}
     event |= {"stream": stream, "text": text, "data": None if data is None else json.loads(data)}
-    return json.dumps(event)
+    return json.dumps(event, separators=(",", ":"))
 
 
 def _rfc3339(at: str) -> str:
