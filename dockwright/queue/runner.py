@@ -13,6 +13,7 @@ from dockwright.db import journal, metrics
 from dockwright.db.journal import Journal
 from dockwright.db.queue import MAX_ATTEMPTS, end_lost_builds
 from dockwright.domain.build import STAGE_NAMES, BuildRequest, History, StageResult
+from dockwright.domain.builder import SHARED, Builder
 from dockwright.domain.events import Event
 from dockwright.domain.redaction import MAX_BYTES, NO_SECRETS, Redactor
 from dockwright.domain.transitions import Status
@@ -69,6 +70,7 @@ def run_claimed(
             sink=log.sink,
             redact=redact,
             cancel=cancel,
+            builder=_builder(state),
         )
         outcome = Outcome()
         try:
@@ -108,6 +110,14 @@ def _say_what_frees(state: State, error: DockwrightError | None) -> None:
         return  # the error that there is matters more than one of its advice
     found = f"would free at least {freed / 1e6:.1f} MB" if freed >= WORTH_TELLING else "finds next to nothing to remove"
     error.remedy += f" (it {found})"
+
+
+def _builder(state: State) -> Builder:
+    if state.settings.isolation == "shared":
+        return SHARED
+    from dockwright.docker import builders
+
+    return builders.builder_for(state.settings, state.client)
 
 
 def to_be_repeated(request: BuildRequest, error: DockwrightError | None) -> bool:

@@ -10,6 +10,7 @@ import structlog
 from sqlalchemy import select
 
 from dockwright.db import tables
+from dockwright.docker import builders
 from dockwright.domain.product import Instance
 from dockwright.errors import DockwrightError
 from dockwright.services import live
@@ -22,6 +23,7 @@ log = structlog.get_logger()
 
 EDGE_SECONDS = 5.0
 """How often it is looked whether the edges run."""
+BUILDER_IDLE_SECONDS = 600.0
 CLEANUP_SECONDS = 3600.0
 
 
@@ -35,6 +37,7 @@ class Upkeep(threading.Thread):
     def run(self) -> None:
         while not self._ended.is_set():
             self._try(self._ensure_edges)
+            self._try(self._stop_idle_builders)
             if time.monotonic() >= self._cleaned_at + CLEANUP_SECONDS:
                 self._cleaned_at = time.monotonic()
                 self._try(self._clean_up)
@@ -77,6 +80,11 @@ class Upkeep(threading.Thread):
                 log.warning("edge.started_again", product=row.slug, port=row.port)
         finally:
             lock.release()
+
+    def _stop_idle_builders(self) -> None:
+        if self._state.settings.isolation == "isolated":
+            for client in builders.stop_idle(self._state.settings, BUILDER_IDLE_SECONDS):
+                log.info("builder.stopped", builder=client)
 
     def _clean_up(self) -> None:
         for swept in by_policy(self._state):

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import select
 
 from dockwright.db import tables
+from dockwright.docker import builders
 from dockwright.docker.engine import Engine
 from dockwright.domain.build import BuildRequest, History, Profile
 from dockwright.domain.events import Event
@@ -135,7 +136,9 @@ def _context(
         request=request,
         settings=state.settings,
         history=History(),
-        workspace=state.settings.workspace_dir / f"verify-{os.getpid()}",
+        workspace=state.settings.workspace_dir / f"verify-{os.getpid()}-{os.urandom(3).hex()}",
         sink=ignore_event,
         cancel=cancel,
+        # What a builder was sent is remembered by its name: verifying must not look like a change of the builder.
+        builder=builders.builder_for(state.settings, state.client),
     )

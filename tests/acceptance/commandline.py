@@ -60,6 +60,8 @@ class Home:
         network = f"dockwright-test-{secrets.token_hex(3)}"
         self.env = {**clean, "DOCKWRIGHT_HOME": str(path), "DOCKER_NETWORK_NAME": network}
         self.engine = Engine()
+        self.slug: str | None = None
+        """Of a client that is not in the folder's own database."""
 
     # --- commands ----------------------------------------------------------------------------------------------------
 
@@ -101,6 +103,8 @@ class Home:
     @property
     def client(self) -> str | None:
         """The name that all that was made from this home carries; none before the first command that needs one."""
+        if self.slug is not None:
+            return self.slug
         if not (self.path / "dockwright.db").exists():
             return None
         return next((str(row["slug"]) for row in self.rows("SELECT slug FROM clients WHERE id = 1")), None)

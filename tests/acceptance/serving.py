@@ -59,7 +59,8 @@ class Serving:
         self._start("serve", *begin, "serve", "--port", str(self.port))
         if self.backend == "celery":
             self._start("worker", *begin, "worker")
-        wait_until(self.answers, f"the server's start: {self.log()}")
+        wait_until(self.answers, "the server's start", self.log)
+        self.home.slug = self.state.client
 
     def _start(self, name: str, *argv: str) -> None:
         with self._log.open("a") as log:
@@ -74,6 +75,12 @@ class Serving:
 
     def log(self) -> str:
         return self._log.read_text(errors="replace") if self._log.exists() else ""
+
+    def restart_worker(self) -> None:
+        self._start("worker", COMMAND, "worker")
+
+    def pid(self, name: str = "serve") -> int:
+        return self._processes[name].pid
 
     def kill(self, name: str | None = None) -> None:
         """As a crash does: `serve`, `worker`, or whoever runs the builds."""
@@ -115,11 +122,11 @@ class Serving:
 
     def wait(self, build_id: int) -> dict[str, Any]:
         """Its row, once it has finished."""
-        wait_until(lambda: self.build(build_id)["status"] in FINISHED, f"the end of build {build_id}\n{self.log()}")
+        wait_until(lambda: self.build(build_id)["status"] in FINISHED, f"the end of build {build_id}", self.log)
         return self.build(build_id)
 
     def wait_for_stage(self, build_id: int, stage: str) -> None:
-        wait_until(lambda: self.build(build_id)["stage"] == stage, f"stage {stage} of build {build_id}\n{self.log()}")
+        wait_until(lambda: self.build(build_id)["stage"] == stage, f"stage {stage} of build {build_id}", self.log)
 
     def events(self, build_id: int) -> list[tuple[int, str, str, dict[str, Any]]]:
         query = "SELECT seq, kind, text, data FROM build_events WHERE build_id = ? ORDER BY seq"

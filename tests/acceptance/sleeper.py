@@ -35,10 +35,11 @@ def command_lines() -> Iterator[str]:
                 continue
 
 
-def wait_until(is_so: Callable[[], Any], what: str) -> Any:
+def wait_until(is_so: Callable[[], Any], what: str, told: Callable[[], str] = str) -> Any:
+    """`told` says more where it did not happen: a server's log, say."""
     end = time.monotonic() + PATIENCE
     while not (found := is_so()):
-        assert time.monotonic() < end, f"{what} did not happen within {PATIENCE:.0f} s"
+        assert time.monotonic() < end, f"{what} did not happen within {PATIENCE:.0f} s\n{told()}"
         time.sleep(0.05)
     return found
 

@@ -21,7 +21,6 @@ from serving import Serving
 from sleeper import Sleeper, wait_until
 
 from dockwright.domain.build import STAGE_NAMES
-from dockwright.domain.source import TemplateSource
 from dockwright.services import projects, queueing
 
 Folder = Callable[..., Path]
@@ -87,7 +86,6 @@ def test_a_server_killed_while_it_renders(home: Home) -> None:
         served.stop()
         served.start(slow="generate")
         project = projects.create_from_template(served.state, "chatbot", "Helper", {})["id"]
-        assert isinstance(project, int) and TemplateSource is not None
         build = queueing.queue_build(served.state, project, deploy=False).build_id
         served.wait_for_stage(build, "generate")
         time.sleep(1.0)
@@ -130,17 +128,11 @@ def test_a_celery_worker_killed(home: Home, folder: Folder, database_url: str, r
         wait_until(lambda: sleeper.is_running, "the RUN")
         served.kill("worker")
         wait_until(lambda: served.build(build)["status"] == "queued", "the server's reaper")
-        served._start("worker", *_worker())
+        served.restart_worker()
         row = served.wait(build)
         assert (row["status"], row["attempt"]) == ("succeeded", 2)
         served.assert_dense(build)
         served.assert_clean(build)
-
-
-def _worker() -> tuple[str, ...]:
-    from commandline import COMMAND
-
-    return COMMAND, "worker"
 
 
 def test_redis_restarted(home: Home, folder: Folder, database_url: str) -> None:
@@ -199,7 +191,7 @@ def test_two_servers_on_one_database(home: Home, folder: Folder) -> None:
         long = one.queue(folder("long", {"Dockerfile": sleeper.dockerfile}))
         wait_until(lambda: sleeper.is_running, "the RUN")
         [[worker]] = one.rows("SELECT worker FROM builds WHERE id = ?", long)
-        at_work = one if worker.split("/")[3] == str(one._processes["serve"].pid) else other
+        at_work = one if worker.split("/")[3] == str(one.pid()) else other
         at_work.kill("serve")
         row = one.wait(long)
         assert (row["status"], row["attempt"]) == ("succeeded", 2), "the other server took it over"
@@ -212,10 +204,10 @@ def test_a_stopped_worker_that_wakes_up_late_writes_nothing(home: Home, folder: 
         build = one.queue(folder("long", {"Dockerfile": sleeper.dockerfile}))
         wait_until(lambda: sleeper.is_running, "the RUN")
         [[worker]] = one.rows("SELECT worker FROM builds WHERE id = ?", build)
-        asleep = one if worker.split("/")[3] == str(one._processes["serve"].pid) else other
-        os.kill(asleep._processes["serve"].pid, signal.SIGSTOP)
+        asleep = one if worker.split("/")[3] == str(one.pid()) else other
+        os.kill(asleep.pid(), signal.SIGSTOP)
         wait_until(lambda: one.build(build)["attempt"] == 2, "the other server's attempt")
-        os.kill(asleep._processes["serve"].pid, signal.SIGCONT)
+        os.kill(asleep.pid(), signal.SIGCONT)
         row = one.wait(build)
         assert (row["status"], row["attempt"]) == ("succeeded", 2)
         one.assert_dense(build)
@@ -253,7 +245,7 @@ def test_the_engine_restarted(home: Home, folder: Folder) -> None:
             build = served.queue(folder("long", {"Dockerfile": sleeper.dockerfile}), deploy=False)
             wait_until(lambda: sleeper.is_running, "the RUN")
             engine.kill()
-            wait_until(lambda: served.build(build)["status"] == "queued", "the way back into the queue")
+            wait_until(lambda: served.build(build)["status"] == "queued", "the way back into the queue", served.log)
             time.sleep(3)
             assert served.build(build)["attempt"] == 1
             engine.start()

@@ -1,4 +1,4 @@
-"""The queue with both of its backends: embedded on SQLite; Celery on Redis and PostgreSQL, each in its own processes."""
+"""The queue with both of its backends: embedded on SQLite; Celery on Redis and PostgreSQL, in processes of its own."""
 
 from __future__ import annotations
 
@@ -114,8 +114,8 @@ def test_celery_s_own_client_sees_the_build(home: Home, folder: Folder, database
             project = served.project(root)
             queued = queueing.queue_build(served.state, project)
             result = app.AsyncResult(queued.task_id)
-            while result.state not in {"SUCCESS", "FAILURE"}:
-                seen.append((result.state, result.info))
+            while (found := app.backend.get_task_meta(queued.task_id))["status"] not in {"SUCCESS", "FAILURE"}:
+                seen.append((found["status"], found["result"]))
             assert result.state == outcome
             assert served.wait(queued.build_id)["status"] in {"deployed", "failed"}
             building = [info for state, info in seen if state == "BUILDING"]

@@ -1,0 +1,37 @@
+"""A server with BUILD_ISOLATION=isolated: each client's builds on a builder of its own, deployed on the host's engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from commandline import LABEL, Home, get
+from pages import PAGES
+from serving import Serving
+
+from dockwright.docker import builders
+
+Folder = Callable[..., Path]
+
+
+def test_a_queued_build_runs_on_the_client_s_own_builder(home: Home, folder: Folder) -> None:
+    with Serving(home, env={"BUILD_ISOLATION": "isolated"}) as served:
+        root = folder("pages", PAGES)
+        try:
+            build = served.queue(root)
+            assert served.wait(build)["status"] == "deployed", served.log()
+            assert served.rows("SELECT builder FROM builds WHERE id = ?", build) == [(f"isolated-{home.client}",)]
+            own = [one for one in home.engine.containers(home.labels()) if f"{LABEL}builder" in one["Labels"]]
+            assert len(own) == 1
+            [[url]] = served.rows("SELECT deployment_url FROM builds WHERE id = ?", build)
+            assert get(url, "/index.html") == (200, "first")
+            again = served.queue(root)
+            assert served.wait(again)["status"] == "deployed"
+            assert any("Nothing changed" in event[2] for event in served.events(again)), "the image is found again"
+            (root / "index.html").write_text("second")
+            assert served.wait(served.queue(root))["status"] == "deployed"
+            assert get(url, "/index.html") == (200, "second")
+        finally:
+            served.stop()
+            assert home.client is not None
+            builders.remove(served.state.settings, home.client)
