@@ -165,6 +165,12 @@ class DatabaseError(UnreachableError):
     code = "database_error"
 
 
+class ServerUnreachable(UnreachableError):
+    """The Dockwright server that the command line works against does not answer, or something else does."""
+
+    code = "server_unreachable"
+
+
 class BrokerUnreachable(UnreachableError):
     """Redis, through which distributed workers are woken, does not answer."""
 

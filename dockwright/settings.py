@@ -54,6 +54,9 @@ class Settings:
     keep_builds: int
     """Finished builds that the clean-up of a server leaves to each project."""
     log_format: LogFormat
+    server_url: str | None
+    """The server that commands work against; none to work on `home`."""
+    server_token: str | None
 
     def __repr__(self) -> str:
         """Without values: some of them are passwords."""
@@ -107,6 +110,8 @@ def load(environ: Mapping[str, str] | None = None, env_file: Path = Path(".env.b
         admin_password=read("ADMIN_PASSWORD", None, str),
         keep_builds=read("BUILD_KEEP", "100", _positive),
         log_format=read("LOG_FORMAT", "text", _one_of(LogFormat)),
+        server_url=read("DOCKWRIGHT_URL", None, _url("http", "https")),
+        server_token=read("DOCKWRIGHT_TOKEN", None, _token),
     )
 
 
@@ -236,6 +241,13 @@ def _registry(text: str) -> str:
     if not _REGISTRY.fullmatch(text):
         raise ValueError("must be like https://registry.example:5000 or https://registry.example/team")
     return text.rstrip("/")
+
+
+def _token(text: str) -> str:
+    """It goes into a header. A wrong one is told without its value."""
+    if not text.isascii() or not text.isprintable() or " " in text:
+        raise InvalidSetting("DOCKWRIGHT_TOKEN cannot be a token", remedy="Copy it anew, or make another")
+    return text
 
 
 def _folders(text: str) -> tuple[Path, ...]:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import sys
-import time
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from dockwright.cli.output import json_option, number, pairs, print_json, say, seconds, show_error, size
-from dockwright.cli.session import cancel_on_signal, open_state
+from dockwright.cli.session import use_cases
 from dockwright.domain.build import STAGE_NAMES, Profile, StageName
 
 if TYPE_CHECKING:
-    from dockwright.services.build import BuildOptions
-    from dockwright.services.state import State
+    from dockwright.cli.use_cases import Run
 
 
 def _once(ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> str | None:
@@ -59,7 +57,6 @@ def build(
     """
     from dockwright.services.build import BuildOptions
 
-    state = open_state()
     options = BuildOptions(
         profile=profile,
         service=service,
@@ -72,7 +69,7 @@ def build(
         deploy=not no_deploy,
         until=until,
     )
-    _run(state, source, options, as_json)
+    _watch(use_cases().begin_build(source, options), as_json)
 
 
 @click.command()
@@ -81,29 +78,20 @@ def build(
 def retry(build: int, as_json: bool) -> None:
     """Do a build once more: the same project, ref and options, as a new build.
 
-    Secrets and values of the environment that were given to the old one are not kept: give them to dockwright build.
+    Secrets and values of the environment that a command on this machine was given are not kept: give them to
+    dockwright build.
 
     Example: dockwright retry 12
     """
-    from dockwright.services.build import asked_of
-
-    state = open_state()
-    project, options = asked_of(state, build)
-    _run(state, project, options, as_json)
+    _watch(use_cases().begin_retry(build), as_json)
 
 
-def _run(state: State, source: str, options: BuildOptions, as_json: bool) -> None:
-    from dockwright.queue.runner import run_claimed
-    from dockwright.services.build import claim_build, forget_if_never_begun
-
-    cancel = cancel_on_signal(deadline=time.monotonic() + state.settings.timeout_seconds)
-    request = claim_build(state, source, options)
+def _watch(run: Run, as_json: bool) -> None:
     watch = _watcher(as_json)
     try:
-        document = run_claimed(state, request, cancel, watch)
+        document = run(watch)
     finally:
         watch.close()
-    forget_if_never_begun(state, request, document)
     if as_json:
         print_json(document)
     _finish(document, as_json)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import time
+import sys
 
 import click
 
 from dockwright.cli.output import json_option, number, print_json, say, seconds, table
-from dockwright.cli.session import open_state
+from dockwright.cli.session import use_cases
 
 
 @click.command()
@@ -19,9 +19,7 @@ def builds(limit: int, as_json: bool) -> None:
 
     Example: dockwright builds --limit 5
     """
-    from dockwright.services import builds as service
-
-    rows = service.listing(open_state(), limit)
+    rows = use_cases().builds(limit)
     if as_json:
         print_json(rows)
     elif not rows:
@@ -54,26 +52,16 @@ def logs(build: int, follow: bool, as_json: bool) -> None:
 
     Example: dockwright logs 12
     """
-    import sys
-
     from dockwright.cli.plain import Plain
-    from dockwright.domain.events import Event
-    from dockwright.services import builds as service
+    from dockwright.domain.events import event_of
 
-    state = open_state()
-    show, seen = Plain(sys.stdout), 0
-    while True:
-        is_finished = service.is_finished(state, build)
-        for event in service.events(state, build, after=seen):
-            seen = event["seq"]
-            if as_json:
-                sys.stdout.write(json.dumps(event, ensure_ascii=False) + "\n")
-            else:
-                fields = {name: event[name] for name in Event._fields if name != "at"}
-                show(Event(at=0.0, **fields))
-        if is_finished or not follow:
-            return
-        time.sleep(0.3)
+    show = Plain(sys.stdout)
+    for event in use_cases().events(build, follow=follow):
+        if as_json:
+            sys.stdout.write(json.dumps(event, ensure_ascii=False) + "\n")
+            sys.stdout.flush()
+        else:
+            show(event_of(event))
 
 
 @click.command()
@@ -84,9 +72,7 @@ def cancel(build: int, as_json: bool) -> None:
 
     Example: dockwright cancel 12
     """
-    from dockwright.services import queueing
-
-    status = queueing.cancel(open_state(), build)
+    status = use_cases().cancel(build)
     if as_json:
         print_json({"build_id": build, "status": status})
     else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from dockwright.cli.output import counted, json_option, print_json, say, size
-from dockwright.cli.session import open_state
+from dockwright.cli.session import use_cases
 
 
 @click.command(short_help="Remove what Dockwright made and nothing needs.")
@@ -28,9 +28,7 @@ def cleanup(keep: int, older_than: float | None, keep_builds: int | None, dry_ru
 
     Example: dockwright cleanup --keep 3 --dry-run
     """
-    from dockwright.services.cleanup import cleanup as run
-
-    result = run(open_state(), keep=keep, keep_builds=keep_builds, older_than_days=older_than, dry_run=dry_run)
+    result = use_cases().cleanup(keep=keep, keep_builds=keep_builds, older_than_days=older_than, dry_run=dry_run)
     if as_json:
         print_json(result)
         return

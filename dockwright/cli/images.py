@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from dockwright.cli.output import json_option, print_json, say, size, table
-from dockwright.cli.session import open_state
+from dockwright.cli.session import use_cases
 
 
 @click.group(short_help="Show or remove one image.")
@@ -26,9 +26,7 @@ def images(as_json: bool) -> None:
 
     Example: dockwright images
     """
-    from dockwright.services import images as service
-
-    rows = service.listing(open_state())
+    rows = use_cases().images()
     if as_json:
         print_json(rows)
     elif not rows:
@@ -59,9 +57,7 @@ def show(image_id: str, as_json: bool) -> None:
 
     Example: dockwright image show 3
     """
-    from dockwright.services import images as service
-
-    found = service.show(open_state(), image_id)
+    found = use_cases().image(image_id)
     if as_json:
         print_json(found)
         return
@@ -89,9 +85,7 @@ def rm(image_id: str, as_json: bool) -> None:
 
     Example: dockwright image rm 3
     """
-    from dockwright.services import images as service
-
-    removed = service.remove(open_state(), image_id)
+    removed = use_cases().remove_image(image_id)
     if as_json:
         print_json(removed)
     else:

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from dockwright.cli.output import json_option, number, pairs, print_json, say, seconds, table
-from dockwright.cli.session import cancel_on_signal, open_state
+from dockwright.cli.session import use_cases
 
 
 def _show(product: dict[str, Any], as_json: bool) -> None:
@@ -30,9 +30,7 @@ def products(as_json: bool) -> None:
 
     Example: dockwright products
     """
-    from dockwright.services import products as service
-
-    rows = service.listing(open_state())
+    rows = use_cases().products()
     if as_json:
         print_json(rows)
     elif not rows:
@@ -64,10 +62,8 @@ def deploy(product: str, image: str | None, env: tuple[str, ...], as_json: bool)
 
     Example: dockwright deploy support --env LOG_LEVEL=debug
     """
-    from dockwright.services import products as service
-
     values = pairs(env, "--env")
-    _show(service.deploy(open_state(), product, cancel_on_signal(), _said(as_json), image=image, env=values), as_json)
+    _show(use_cases().deploy(product, _said(as_json), image=image, env=values), as_json)
 
 
 @click.command()
@@ -78,9 +74,7 @@ def start(product: str, as_json: bool) -> None:
 
     Example: dockwright start support
     """
-    from dockwright.services import products as service
-
-    _show(service.start(open_state(), product, cancel_on_signal(), _said(as_json)), as_json)
+    _show(use_cases().start(product, _said(as_json)), as_json)
 
 
 @click.command()
@@ -91,9 +85,7 @@ def stop(product: str, as_json: bool) -> None:
 
     Example: dockwright stop support
     """
-    from dockwright.services import products as service
-
-    _show(service.stop(open_state(), product, _said(as_json)), as_json)
+    _show(use_cases().stop(product, _said(as_json)), as_json)
 
 
 @click.command()
@@ -105,9 +97,7 @@ def scale(product: str, replicas: int, as_json: bool) -> None:
 
     Example: dockwright scale support 3
     """
-    from dockwright.services import products as service
-
-    _show(service.scale(open_state(), product, replicas, cancel_on_signal(), _said(as_json)), as_json)
+    _show(use_cases().scale(product, replicas, _said(as_json)), as_json)
 
 
 @click.command()
@@ -118,9 +108,7 @@ def releases(product: str, as_json: bool) -> None:
 
     Example: dockwright releases support
     """
-    from dockwright.services import products as service
-
-    rows = service.release_listing(open_state(), product)
+    rows = use_cases().releases(product)
     if as_json:
         print_json(rows)
         return
@@ -150,9 +138,7 @@ def rollback(product: str, to: int | None, as_json: bool) -> None:
 
     Example: dockwright rollback support --to 3
     """
-    from dockwright.services import products as service
-
-    _show(service.rollback(open_state(), product, cancel_on_signal(), _said(as_json), to=to), as_json)
+    _show(use_cases().rollback(product, _said(as_json), to=to), as_json)
 
 
 def _last(deployments: list[dict[str, Any]], name: str) -> Any:

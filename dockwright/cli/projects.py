@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from dockwright.cli.output import json_option, print_json, say
+from dockwright.cli.session import use_cases
+
+if TYPE_CHECKING:
+    from dockwright.cli.use_cases import UseCases
 
 DESCRIPTION = "description="
 
@@ -25,23 +29,17 @@ def new(template: str, name: str, values: Path | None, assign: tuple[str, ...], 
 
     Example: dockwright new chatbot Support --set assistant_type=customer_support --set personality.tone=warm
     """
-    from dockwright import settings
-    from dockwright.services import projects
-    from dockwright.services.state import State
-
-    loaded = settings.load()
-    variables = _variables(loaded, template, values, list(assign))
-    project = projects.create_from_template(State(loaded), template, name, variables)
+    work = use_cases()
+    project = work.create_project(template, name, _variables(work, template, values, list(assign)))
     if as_json:
         print_json(project)
     else:
         say(f'Made the project "{project["name"]}". Build and deploy it with: dockwright build "{project["name"]}"')
 
 
-def _variables(loaded: Any, template: str, values: Path | None, assignments: list[str]) -> dict[str, Any]:
+def _variables(work: UseCases, template: str, values: Path | None, assignments: list[str]) -> dict[str, Any]:
     """The variables, and the project's own `description` beside them where it was given."""
     from dockwright.errors import InvalidVariable
-    from dockwright.sources.template import load_template
     from dockwright.sources.variables import assign, read_values
 
     variables = read_values(values) if values else {}
@@ -49,5 +47,5 @@ def _variables(loaded: Any, template: str, values: Path | None, assignments: lis
         raise InvalidVariable(f"{values} holds no variables", remedy="Write them as name: value, a line each")
     own = [text.removeprefix(DESCRIPTION) for text in assignments if text.startswith(DESCRIPTION)]
     others = [text for text in assignments if not text.startswith(DESCRIPTION)]
-    assigned = assign(load_template(template, loaded), others, variables)
+    assigned = assign(work.template(template), others, variables)
     return {**assigned, "description": own[-1]} if own else assigned

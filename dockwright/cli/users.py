@@ -1,4 +1,4 @@
-"""Users of the server that this state folder belongs to."""
+"""Users of a server: of the one that DOCKWRIGHT_URL names, else of the one that this state folder belongs to."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TextIO
 import click
 
 from dockwright.cli.output import json_option, print_json, say
-from dockwright.cli.session import open_state
+from dockwright.cli.session import use_cases
 from dockwright.domain.roles import ROLES
 
 
@@ -33,23 +33,18 @@ def add(email: str, role: str, slug: str | None, password_file: TextIO | None, a
 
     Example: dockwright user add ada@example.com --role owner --password-file ada.txt
     """
-    from dockwright.services import accounts, audit
-
-    state = open_state()
-    if slug is not None:
-        state = state.of_client(accounts.client_id_of(state, slug))
-    made = accounts.create_user(state, audit.COMMAND_LINE, email, _password(password_file), role)
+    made = use_cases().add_user(email, password_from(password_file, is_new=True), role, slug)
     if as_json:
         print_json(made)
     else:
         say(f"{made['email']} may sign in now, as {made['role']}")
 
 
-def _password(file: TextIO | None) -> str:
+def password_from(file: TextIO | None, *, is_new: bool) -> str:
     """Never an argument, which every user of the machine can see."""
     if file is not None:
         with file as opened:
             return str(opened.readline().rstrip("\r\n"))
     if not sys.stdin.isatty():
         return sys.stdin.readline().rstrip("\r\n")
-    return str(click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True))
+    return str(click.prompt("Password", hide_input=True, confirmation_prompt=is_new, err=True))

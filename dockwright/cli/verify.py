@@ -7,7 +7,7 @@ import sys
 import click
 
 from dockwright.cli.output import json_option, print_json, say
-from dockwright.cli.session import cancel_on_signal, open_state
+from dockwright.cli.session import use_cases
 
 MAX_SHOWN = 20
 
@@ -20,9 +20,7 @@ def verify(what: str, as_json: bool) -> None:
 
     Example: dockwright verify ~/my-app
     """
-    from dockwright.services.verify import verify as run
-
-    result = run(open_state(), what, cancel_on_signal())
+    result = use_cases().verify(what)
     if as_json:
         print_json(result)
     else:

@@ -30,5 +30,10 @@ class Event(NamedTuple):
     data: Mapping[str, Any] | None = None
 
 
+def event_of(document: Mapping[str, Any]) -> Event:
+    """From the JSON document that is made of a stored event. Without its time, which nothing that shows it looks at."""
+    return Event(at=0.0, **{name: document[name] for name in Event._fields if name != "at"})
+
+
 Sink = Callable[[Event], None]
 """Takes each event in its order. Called from the build's threads: a sink locks what it must."""
