@@ -66,6 +66,12 @@ frontend edge
     http-request set-header X-Forwarded-Port %[dst_port]
     http-request set-header X-Forwarded-Host %[req.hdr(host)]
     http-request del-header Forwarded
+    # Browsers send cookies to every port of a host: that of a sign-in to Dockwright is none of the app's, and the app
+    # gives none of that name.
+    acl signed-in req.fhdr(Cookie) -m sub dockwright_
+    http-request set-header Cookie "%[req.fhdr(Cookie),regsub('dockwright_[a-z]+=[^;]*(; *)?','',g)]" if signed-in
+    http-request del-header Cookie if {{ req.fhdr(Cookie) -m len 0 }}
+    http-response del-header Set-Cookie if {{ res.fhdr(Set-Cookie) -m beg dockwright_ }}
     default_backend {backend}
 
 backend {backend}

@@ -59,6 +59,7 @@ class _Answers(BaseHTTPRequestHandler):
             "/stream": self._stream,
             "/upgrade": self._upgrade,
             "/headers": lambda: self._answer(200, str(self.headers)),
+            "/cookies": self._cookies,
             "/broken": lambda: self._answer(500, "the app's own error"),
             "/cut": self._cut,
         }
@@ -69,6 +70,13 @@ class _Answers(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(text.encode())))
         self.end_headers()
         self.wfile.write(text.encode())
+
+    def _cookies(self) -> None:
+        self.send_response(200)
+        for name in ("other", "dockwright_session"):
+            self.send_header("Set-Cookie", f"{name}=1")
+        self.send_header("Content-Length", "0")
+        self.end_headers()
 
     def _stream(self) -> None:
         self.send_response(200)
@@ -275,6 +283,34 @@ def test_forwarded_headers_are_the_edges_own(edge: Edge, product: Product, apps:
     assert "6.6.6.6" not in seen
     lines = {line.lower() for line in seen.splitlines()}
     assert {"x-forwarded-for: 127.0.0.1", "x-forwarded-proto: http", "x-forwarded-host: shop.test"} <= lines
+
+
+@pytest.mark.parametrize(
+    ("sent", "passed_on"),
+    [
+        ("a=b; c=d", "a=b; c=d"),
+        ("dockwright_session=dwt_X; a=b", "a=b"),
+        ("a=b; dockwright_session=dwt_X; c=d", "a=b; c=d"),
+        ("a=b; dockwright_session=dwt_X", "a=b;"),
+        ("dockwright_session=dwt_X; dockwright_csrf=1; dockwright_session=dwt_Y", None),
+    ],
+)
+def test_a_sign_in_of_ours_is_none_of_the_apps_business(
+    edge: Edge, product: Product, apps: list[App], sent: str, passed_on: str | None
+) -> None:
+    """Browsers send a host's cookies to all of its ports."""
+    edge.ensure(product, [apps[0].instance()])
+    _, seen = get(product, "/headers", {"Cookie": sent})
+    cookies = [line.partition(": ")[2].strip() for line in seen.splitlines() if line.lower().startswith("cookie")]
+    assert cookies == ([] if passed_on is None else [passed_on])
+
+
+def test_an_app_gives_no_cookie_of_our_names(edge: Edge, product: Product, apps: list[App]) -> None:
+    edge.ensure(product, [apps[0].instance()])
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", product.port, timeout=10)) as connection:
+        connection.request("GET", "/cookies")
+        given = connection.getresponse().headers.get_all("Set-Cookie")
+    assert given is None or not [one for one in given if "dockwright_" in one]
 
 
 def test_it_outlives_the_process_that_started_it(settings: Settings, edge: Edge, product: Product) -> None:

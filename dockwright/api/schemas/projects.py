@@ -83,11 +83,16 @@ class UploadSourceIn(Asked):
 SourceIn = Annotated[TemplateSourceIn | GitSourceIn | FolderSourceIn | UploadSourceIn, Field(discriminator="kind")]
 
 
+SecretName = Annotated[str, StringConstraints(max_length=100, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+
+
 class BuildSettings(Asked):
     profile: Profile = "prod"
     args: Environment = Field(default_factory=dict, description="Build arguments.")
-    secrets: list[Annotated[str, StringConstraints(max_length=100, pattern=r"^[A-Za-z0-9_.-]+$")]] = Field(
-        default_factory=list, max_length=100, description="Names of secrets that the build may use."
+    secrets: list[SecretName] = Field(
+        default_factory=list,
+        max_length=100,
+        description="Names of stored secrets that the build may use: `RUN --mount=type=secret,id=NAME`.",
     )
     dockerfile: Path | None = None
     target: Line | None = None
@@ -102,6 +107,11 @@ class DeploySettings(Asked):
     domain: Line | None = None
     replicas: int = Field(default=1, ge=1, le=100)
     env_vars: Environment = Field(default_factory=dict)
+    secrets: list[SecretName] = Field(
+        default_factory=list,
+        max_length=100,
+        description="Names of stored secrets that the app has in its environment.",
+    )
     strategy: Literal["blue_green", "rolling", "recreate"] | None = None
 
 
