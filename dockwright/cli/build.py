@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dockwright.cli.output import json_option, number, pairs, print_json, say, seconds, show_error, size
+from dockwright.cli.output import counted, json_option, number, pairs, print_json, say, seconds, show_error, size
 from dockwright.cli.session import use_cases
 from dockwright.domain.build import STAGE_NAMES, Profile, StageName
 
@@ -120,7 +120,7 @@ def _finish(document: dict[str, Any], as_json: bool) -> None:
         return
     for service in document["services"]:
         how = "reused, nothing changed" if service["reused"] else f"built in {seconds(service['seconds'])}"
-        context = f"{service['context_files']} files, {size(service['context_bytes'])}"
+        context = f"{counted(service['context_files'], 'file')}, {size(service['context_bytes'])}"
         say(f"Image     {service['image']} ({how}; context of {context})")
         if service["pushed"]:
             say(f"Pushed    {service['pushed']['tag']} as {service['pushed']['digest']}")

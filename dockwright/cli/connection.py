@@ -16,7 +16,14 @@ from urllib.parse import urlsplit
 import httpx
 
 from dockwright import errors
-from dockwright.errors import DockwrightError, InvalidSetting, NotAllowedError, ServerUnreachable, UsageError
+from dockwright.errors import (
+    DockwrightError,
+    InvalidSetting,
+    NotAllowedError,
+    ServerUnreachable,
+    SignInNeeded,
+    UsageError,
+)
 from dockwright.settings import Settings
 
 CONNECT_SECONDS = 10.0
@@ -126,8 +133,10 @@ class Connection:
         if type(error) is DockwrightError:  # a code that only servers have
             error = _by_status(answer.status_code)(error.message, remedy=error.remedy)
             error.code = found["code"]
-        if answer.status_code == httpx.codes.UNAUTHORIZED:
+        if isinstance(error, SignInNeeded):
             error.remedy = self._sign_in()
+        if found["code"] == "invalid_request":
+            error.remedy = f"Give it in the form that {self.url}/api/docs has"
         return error
 
     def _sign_in(self) -> str:

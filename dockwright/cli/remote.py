@@ -13,7 +13,7 @@ from dockwright.cli.follow import Following, events
 from dockwright.cli.remote_source import Sources
 from dockwright.cli.session import cancel_on_signal
 from dockwright.domain.build import STAGE_NAMES
-from dockwright.errors import NotFound, UsageError
+from dockwright.errors import Interrupted, NotFound, UsageError
 from dockwright.settings import Settings
 
 if TYPE_CHECKING:
@@ -147,7 +147,12 @@ class Remote:
 
     def _change(self, name: str, action: str, say: Say, asked: Document | None = None) -> Document:
         product_id = self._sources.named("products", name)["id"]
-        changed: Document = self._ask("POST", f"/products/{product_id}/{action}", asked, seconds=CUT_OVER_SECONDS)
+        try:
+            changed: Document = self._ask("POST", f"/products/{product_id}/{action}", asked, seconds=CUT_OVER_SECONDS)
+        except KeyboardInterrupt as error:
+            raise Interrupted(
+                "Interrupted; the server goes on with what it has begun", remedy="See: dockwright products"
+            ) from error
         for line in changed.pop("log"):
             say(line)
         return changed
@@ -166,6 +171,9 @@ class Remote:
         return dict(self._ask("POST", "/builds/cleanup", asked, seconds=CUT_OVER_SECONDS))
 
     def add_user(self, email: str, password: str, role: str, client: str | None) -> Document:
+        from dockwright.services import passwords
+
+        passwords.check(password)
         asked = {"email": email, "password": password, "role": role}
         if client is not None:
             asked["client_id"] = self._client_id(client)

@@ -17,12 +17,17 @@ _HASHER = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
 _TURNS = threading.BoundedSemaphore(4)
 
 
-def hash_of(password: str) -> str:
+def check(password: str) -> None:
     """Raises `UsageError`, without the password in it, for one that is too short or too long."""
     if len(password) < MIN_LENGTH:
         raise UsageError("The password is too short", remedy=f"Use at least {MIN_LENGTH} characters")
     if len(password) > MAX_LENGTH:
         raise UsageError("The password is too long", remedy=f"Use at most {MAX_LENGTH} characters")
+
+
+def hash_of(password: str) -> str:
+    """Raises as `check` does."""
+    check(password)
     with _TURNS:
         return _HASHER.hash(_bytes(password))
 
