@@ -175,8 +175,8 @@ def _check_slug(session: Session, state: State, slug: str) -> None:
 
 
 def _set_image(session: Session, state: State, row: tables.Product, image_id: int | None) -> None:
-    row.image_id = image_id
     if image_id is None:
+        row.image_id = None
         return
     image = session.get(tables.DockerImage, image_id)
     if image is None or image.client_id != state.client_id:
@@ -185,7 +185,7 @@ def _set_image(session: Session, state: State, row: tables.Product, image_id: in
         raise UsageError(
             f"The image {image.name}:{image.tag} is not built: it is {image.build_status}", remedy="Choose another"
         )
-    row.image_name = f"{image.name}:{image.tag}"
+    row.image_id, row.image_name = image.id, f"{image.name}:{image.tag}"
 
 
 def logs(state: State, product_id: int, tail: int) -> list[dict[str, Any]]:
