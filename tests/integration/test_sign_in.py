@@ -42,8 +42,11 @@ def _settings(home: Path, *environ: dict[str, str], **more: str) -> settings_mod
 
 
 @pytest.fixture
-def app(state: State) -> FastAPI:
-    return create_app(state)
+def app(state: State) -> Iterator[FastAPI]:
+    made = create_app(state)
+    yield made
+    made.state.tails.close()
+    made.state.tails.release()
 
 
 @pytest.fixture

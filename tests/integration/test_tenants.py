@@ -27,6 +27,7 @@ A, B = 7001, 7002
 """The clients; the number of A's is that of each of its objects too."""
 MARK = "zweigelt"
 """Part of the name of everything that is A's."""
+VALUE = "the value of a secret"
 OPEN = {"login", "get_health", "get_readiness", "get_build_info", "get_build_info_script", "show"}
 """Operations that ask for no sign-in."""
 OWN = {"logout", "change_password", "create_token", "delete_token"}
@@ -144,8 +145,11 @@ def state(tmp_path: Path, database: dict[str, str]) -> Iterator[State]:
 
 
 @pytest.fixture
-def client(state: State) -> TestClient:
-    return TestClient(create_app(state), raise_server_exceptions=False)
+def client(state: State) -> Iterator[TestClient]:
+    app = create_app(state)
+    yield TestClient(app, raise_server_exceptions=False)
+    app.state.tails.close()
+    app.state.tails.release()
 
 
 def _make_objects(state: State) -> None:
@@ -172,8 +176,8 @@ def _make_objects(state: State) -> None:
             session.flush()
     of_a = state.of_client(A)
     actor = audit.Someone(f"{MARK}@example.com", client_id=A)
-    secrets.put(of_a, actor, "KEY", "a value of A", A)
-    secrets.put(of_a, actor, "KEY", "a value of A")
+    secrets.put(of_a, actor, "KEY", VALUE, A)
+    secrets.put(of_a, actor, "KEY", VALUE)
     _user(state, "member", A, A)
 
 
@@ -238,6 +242,13 @@ def test_no_list_holds_anything_of_a_stranger(state: State, client: TestClient, 
         for params in ({}, ids):
             answer = client.get(one.url(A), headers=stranger, params={**required, **params})
             assert MARK not in answer.text, (one.path, answer.text)
+
+
+def test_no_answer_holds_the_value_of_a_secret(state: State, client: TestClient, operations: list[Operation]) -> None:
+    owner = _user(state, "owner", A)
+    answers = [one.call(client, owner).text for one in operations if one.method == "GET"]
+    assert sum("KEY" in text for text in answers) >= 4
+    assert [text for text in answers if VALUE in text] == []
 
 
 def test_a_name_of_a_strangers_image_leads_to_none(state: State, client: TestClient) -> None:
