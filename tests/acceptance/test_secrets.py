@@ -17,7 +17,7 @@ import pytest
 from commandline import Home, get
 
 from dockwright import settings
-from dockwright.services import audit, projects, secrets
+from dockwright.services import audit, product_settings, projects, secrets
 from dockwright.services.state import State
 from dockwright.sources.detect import detect, name_of, source_key
 
@@ -152,6 +152,10 @@ def test_no_place_keeps_a_secret_that_a_build_and_an_app_were_given(
     told = [home.run(*command, "--json") for command in (("logs", "1"), ("products",), ("releases", "1"), ("builds",))]
     assert [trace for answer in told for trace in _found("an answer", answer.stdout.encode())] == []
     assert [row["secrets"] for row in home.rows("SELECT secrets FROM releases")] == ['["RUN_KEY"]']
+    # The app's own lines, too, when the value is another by now than the one that it was started with.
+    secrets.put(state, audit.SYSTEM, "RUN_KEY", "another value")
+    (shown,) = product_settings.logs(state, 1, 100)
+    assert shown["lines"] == ["the password is ***RUN_KEY***", "***RUN_KEY***"]
 
 
 def test_what_an_app_tells_as_it_dies_is_told_without_its_secrets(
