@@ -8,6 +8,7 @@ import hashlib
 import json
 import subprocess
 import threading
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from secrets import token_hex
@@ -15,6 +16,7 @@ from typing import Any
 
 import pytest
 from commandline import Home, get
+from serving import Serving
 
 from dockwright import settings
 from dockwright.services import audit, product_settings, projects, secrets
@@ -212,6 +214,45 @@ def test_a_value_that_was_replaced_is_the_one_that_the_next_start_has(
     error = home.fail("start", "1", code=2)
     assert error["code"] == "not_found" and "RUN_KEY" in error["message"]
     assert _found_below(home.path) == []
+
+
+def test_builds_of_the_queue_have_secrets_and_the_api_never_tells_one(home: Home, folder: Callable[..., Path]) -> None:
+    root = folder("secret", {"Dockerfile": _fresh(DOCKERFILE), "say.sh": APP})
+    with Serving(home) as server:
+        project_id = _project(server.state, root, build=["BUILD_KEY"], run=["RUN_KEY"])
+        api = Api(server.url, "a password for tests")
+        assert api("PUT", f"projects/{project_id}/secrets/RUN_KEY", {"value": RUN_VALUE}) == b""
+        missing = server.queue(root)
+        assert server.wait(missing)["status"] == "failed"
+        assert "BUILD_KEY" in server.build(missing)["error_message"]
+        api("PUT", "clients/1/secrets/BUILD_KEY", {"value": BUILD_VALUE})
+        build_id = server.queue(root)
+        assert server.wait(build_id)["status"] == "deployed", server.build(build_id)
+        status = json.loads(api("GET", f"builds/{build_id}/status"))
+        assert get(status["deployment_url"])[1].strip() == _sha(RUN_VALUE)
+        below = ("", "/status", "/logs", "/artifacts", "/artifacts/Dockerfile", "/deployment")
+        paths = [f"builds/{build_id}{path}" for path in below]
+        paths += [f"products/1{path}" for path in ("", "/releases", "/deployments", "/logs", "/verify")]
+        paths += [f"projects/{project_id}", f"projects/{project_id}/secrets", "clients/1/secrets", "audit"]
+        answers = {path: api("GET", path) for path in paths}
+    assert b"***BUILD_KEY***" in answers[f"builds/{build_id}/logs"]
+    assert b"***RUN_KEY***" in answers["products/1/logs"]
+    assert [trace for path, answer in answers.items() for trace in _found(path, answer)] == []
+    assert _found("the server's log", server.log().encode()) == []
+    assert _found_below(home.path) == []
+
+
+class Api:
+    def __init__(self, url: str, password: str) -> None:
+        self._url, self._headers = f"{url}/api/v1", {"Content-Type": "application/json"}
+        begun = json.loads(self("POST", "auth/login", {"email": "admin@localhost", "password": password}))
+        self._headers["Authorization"] = f"Bearer {begun['access_token']}"
+
+    def __call__(self, method: str, path: str, body: object = None) -> bytes:
+        content = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(f"{self._url}/{path}", content, self._headers, method=method)
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=60) as answer:
+            return bytes(answer.read())
 
 
 def test_a_build_whose_secret_is_not_stored_is_not_begun(home: Home, state: State, folder: Callable[..., Path]) -> None:
