@@ -10,6 +10,7 @@ from typing import Any
 import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from sqlalchemy.exc import IntegrityError
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -36,6 +37,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(DockwrightError, _of_ours)
     app.add_exception_handler(RequestValidationError, _of_validation)
     app.add_exception_handler(HTTPException, _of_http)
+    app.add_exception_handler(IntegrityError, _of_a_race)
 
 
 def answer(
@@ -79,6 +81,14 @@ def _place_of(error: DockwrightError) -> dict[str, Any]:
         "last_lines": [storable(line) for line in error.last_lines] or None,
     }
     return {name: value for name, value in found.items() if value is not None}
+
+
+async def _of_a_race(request: Request, error: Exception) -> Response:
+    """What was looked at before it was written was changed, or removed, by somebody else in between."""
+    log.warning("request.raced", method=request.method, path=request.url.path, why=str(error).partition("\n")[0])
+    return answer(
+        HTTPStatus.CONFLICT, "conflict", "Somebody else has changed it at the same moment", "Look at it and try again"
+    )
 
 
 async def _of_validation(request: Request, error: Exception) -> Response:

@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from dockwright.db.tables import Build, Client, DockerImage, Project
+from dockwright.db.tables import Build, Client, DockerImage, Product, Project
 from dockwright.docker import registry as registries
 from dockwright.docker.engine import Document, Engine
 from dockwright.domain.transitions import FINISHED
@@ -212,8 +212,11 @@ def _remove_image(state: State, engine: Engine, names: list[str], digest: str) -
 
 
 def _pinned(session: Session, state: State, keep: int) -> set[str]:
-    """Digests of each product's live release and of its newest ones."""
-    return {release.digest for release in old_builds.kept_releases(session, state, keep)}
+    """Digests of each product's live release, of its newest ones, and of what it is to run next."""
+    wanted = select(DockerImage.digest).join(Product, Product.image_id == DockerImage.id)
+    next_ones = session.scalars(wanted.where(Product.client_id == state.client_id))
+    kept = {release.digest for release in old_builds.kept_releases(session, state, keep)}
+    return kept | {digest or "" for digest in next_ones}
 
 
 def _newest(session: Session, state: State) -> set[str]:

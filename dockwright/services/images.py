@@ -75,9 +75,15 @@ def show(state: State, name: str) -> dict[str, Any]:
 
 
 def remove(state: State, name: str) -> dict[str, Any]:
-    """Removes the image from the engine and its row. Raises `Conflict` while a release rests on it."""
+    """Removes the image from the engine and its row. Raises `Conflict` while a release or a product rests on it."""
     with state.session() as session:
         image = _find(session, state, name)
+        wanted = session.scalar(select(Product).where(Product.image_id == image.id).limit(1))
+        if wanted is not None:
+            raise Conflict(
+                f'The image {image.name}:{image.tag} is what "{wanted.slug}" is to run',
+                remedy="Give the product another image, or remove it",
+            )
         needed = session.execute(
             select(Release.number, Product.slug)
             .join(Product, Product.id == Release.product_id)
