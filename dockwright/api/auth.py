@@ -109,12 +109,14 @@ def signed_in(
     if not bearer:
         _check_same_site(connection, value)
     client_id = _client_acted_for(base, identity, client)
+    state = base.of_client(client_id)
+    state.actor = identity.email
     return Caller(
         user_id=identity.user_id,
         email=identity.email,
         role=identity.role,
         client_id=client_id,
-        state=base.of_client(client_id),
+        state=state,
         address=address_of(connection),
         token_id=identity.token_id,
     )

@@ -82,6 +82,7 @@ def request_of(state: State, claim: Claim) -> BuildRequest:
     from dockwright.services import builds, projects
 
     row, project = builds.get(state, claim.build_id), projects.get(state, claim.project_id)
+    state.actor = builds.asked_by(state, row)
     source = _at(source_from_json(project["source"]), row.ref)
     profile: Profile = "dev" if row.profile == "dev" else "prod"
     asked = BuildOptions(**_asked(row.options))

@@ -74,7 +74,7 @@ class Attempt:
         self, session: Session, row: tables.Product, deployed: Deployed | None, error: DockwrightError | None
     ) -> int:
         """The release's row is made unless it is an older one."""
-        _insert_release(session, row, self._release)
+        _insert_release(session, row, self._release, self._state.actor)
         deployment = tables.Deployment(
             product_id=row.id,
             release_number=self._release.number,
@@ -85,6 +85,7 @@ class Attempt:
             requests=deployed.traffic.requests if deployed else None,
             failed_requests=deployed.traffic.failed_requests if deployed else None,
             rollback_of=self._rollback_of,
+            created_by=self._state.actor,
             error=storable(error.message) if error else None,
         )
         session.add(deployment)
@@ -124,7 +125,7 @@ def _make_live(session: Session, row: tables.Product, release: Release, product:
     )
 
 
-def _insert_release(session: Session, row: tables.Product, release: Release) -> None:
+def _insert_release(session: Session, row: tables.Product, release: Release, actor: str | None) -> None:
     known = select(tables.Release).where(tables.Release.product_id == row.id, tables.Release.number == release.number)
     if session.scalar(known) is not None:
         return
@@ -143,5 +144,6 @@ def _insert_release(session: Session, row: tables.Product, release: Release) -> 
             volumes=list(release.volumes),
             has_health_check=release.has_health_check,
             registry_ref=release.registry_ref,
+            created_by=actor,
         )
     )

@@ -26,6 +26,8 @@ class State:
         self.settings = settings
         self.client_id = client_id
         self.bus = bus or Bus()
+        self.actor: str | None = None
+        """Whose doing it is, by e-mail address: written beside what is deployed."""
         self._is_first = True
         """The sessions' connections are this one's to close."""
 
