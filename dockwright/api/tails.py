@@ -107,12 +107,14 @@ class _Tail:
 
     async def _run(self) -> None:
         try:
-            while self.end is None:
-                await self._more()
+            while True:  # the first look finds what was written before the bus knew of this tail
                 head = await self._reader.head(self.build_id)
                 if head is None:
                     return  # removed, with all of its events
                 await self._catch_up(head)
+                if self.end is not None:
+                    return
+                await self._more()
         finally:
             self._tell()
 

@@ -330,6 +330,34 @@ def test_what_was_taken_out_before_storing_is_not_sent(site: Site) -> None:
     assert body.count("the password is ***PASSWORD***") == 1
 
 
+def test_the_bus_alone_is_enough_to_hear_of_what_is_new(either_site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tails, "LOOK_SECONDS", 3600.0)
+    log = either_site.journal()
+    answer = either_site.follow(log.build_id)
+    writing(log, 300, pause=0.003).join()
+    checked(list(received(answer)), either_site.stored(log.build_id))
+
+
+def test_a_build_that_is_removed_ends_its_stream(site: Site) -> None:
+    connection, build_id = site.begin()
+    answer = site.follow(build_id)
+    events = received(answer)
+    assert next(events)[2].find("queued") > 0
+    wait_until(lambda: site.watchers(build_id) == 1)
+    connection.execute("DELETE FROM builds WHERE id = ?", (build_id,))
+    assert [kind for _, kind, _ in events] == ["status"]
+    wait_until(lambda: not site.tails._tails)
+
+
+def test_a_quiet_stream_shows_that_it_is_alive(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tails, "KEEP_ALIVE_SECONDS", 0.05)
+    with site.journal() as log:
+        answer = site.follow(log.build_id, Last_Event_ID="2")
+        assert [answer.readline() for _ in range(6)] == [b"retry: 1000\n", b"\n", *[b": nothing new\n", b"\n"] * 2]
+        log.finish("succeeded", {})
+    checked(list(received(answer)), site.stored(log.build_id)[2:])
+
+
 # --- leaving and coming back ---------------------------------------------------------------------------------------
 
 
