@@ -206,6 +206,7 @@ class Build(Base):
         Index("ix_builds_project", "project_id", "id"),
         Index("ix_builds_status", "status", "lease_until"),
         Index("ix_builds_client", "client_id", "id"),
+        Index("ix_builds_client_status", "client_id", "status", "id"),
         Index("ix_builds_queue", "status", "client_id", text("priority DESC"), "id", "project_id", "builder"),
     )
 

@@ -103,6 +103,7 @@ def _extend_builds() -> None:
         builds.add_column(sa.Column("cancel_requested_at", TIME, nullable=True))
         builds.create_foreign_key("fk_builds_created_by", "users", ["created_by"], ["id"], ondelete="SET NULL")
     op.create_index("ix_builds_client", "builds", ["client_id", "id"])
+    op.create_index("ix_builds_client_status", "builds", ["client_id", "status", "id"])
     op.create_index(
         "ix_builds_queue",
         "builds",
@@ -112,6 +113,7 @@ def _extend_builds() -> None:
 
 def downgrade() -> None:
     op.drop_index("ix_builds_queue", "builds")
+    op.drop_index("ix_builds_client_status", "builds")
     op.drop_index("ix_builds_client", "builds")
     with op.batch_alter_table("builds") as builds:
         builds.drop_constraint("fk_builds_created_by", type_="foreignkey")
