@@ -41,7 +41,8 @@ def set_up(log_format: LogFormat) -> None:
 
 def _rendered(log_format: LogFormat) -> list[structlog.typing.Processor]:
     if log_format == "json":
-        return [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
-    # Plain tracebacks: the rich ones show the values of variables, and those may be secrets.
+        # Without the values of variables, here and below: some of them are secrets.
+        told = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+        return [structlog.processors.ExceptionRenderer(told), structlog.processors.JSONRenderer()]
     plain = structlog.dev.plain_traceback
     return [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)]
