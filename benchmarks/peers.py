@@ -1,4 +1,4 @@
-"""Celery and Huey, each with a worker of its own, for `queue_speed.py`. Run as a program it is that worker."""
+"""Celery and Huey, each with a worker of its own, for `queue_speed.py`."""
 
 from __future__ import annotations
 
@@ -74,10 +74,14 @@ def huey_task(url: str) -> tuple[Any, Any]:
 class Peer:
     def __init__(self, name: str, url: str, folder: Path) -> None:
         self.name = name
-        self._redis = redis.Redis.from_url(url)
+        self._redis = redis.Redis.from_url(url, socket_timeout=90)
         self._task = (celery_task if name == "celery" else huey_task)(url)[1]
         with (folder / f"{name}.log").open("w") as log:
-            self._worker = subprocess.Popen([sys.executable, __file__, name, url], stdout=log, stderr=log)
+            # Imported rather than run: Huey finds a task by the name of its module.
+            code = f"import peers; peers.work({name!r}, {url!r})"
+            self._worker = subprocess.Popen(
+                [sys.executable, "-c", code], cwd=Path(__file__).parent, stdout=log, stderr=log
+            )
         self._count = 0
 
     def __enter__(self) -> Self:
@@ -109,7 +113,3 @@ def work(name: str, url: str) -> None:
         celery_task(url)[0].Worker(pool="threads", concurrency=3, loglevel="WARNING").start()
     else:
         huey_task(url)[0].create_consumer(workers=3, worker_type="thread").run()
-
-
-if __name__ == "__main__":
-    work(*sys.argv[1:])

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -63,7 +63,7 @@ class _Bearer(SecurityBase):
         self.model = HTTPBearer(description="The `access_token` of a login, or an API token.")
         self.scheme_name = "bearer"
 
-    def __call__(self, connection: HTTPConnection) -> str | None:
+    async def __call__(self, connection: HTTPConnection) -> str | None:
         scheme, _, value = connection.headers.get("Authorization", "").partition(" ")
         return value.strip() if scheme.lower() == "bearer" else None
 
@@ -74,7 +74,7 @@ class _SessionCookie(SecurityBase):
         self.model = APIKey.model_validate({"in": "cookie", "name": SESSION_COOKIE, "description": described})
         self.scheme_name = "session"
 
-    def __call__(self, connection: HTTPConnection) -> str | None:
+    async def __call__(self, connection: HTTPConnection) -> str | None:
         return connection.cookies.get(SESSION_COOKIE)
 
 
@@ -170,8 +170,8 @@ def _client_acted_for(base: State, identity: tokens.Identity, asked: int | None)
     return asked
 
 
-def _with_role(needed: Role) -> Callable[[Caller], Caller]:
-    def check(caller: Annotated[Caller, Depends(signed_in)]) -> Caller:
+def _with_role(needed: Role) -> Callable[[Caller], Awaitable[Caller]]:
+    async def check(caller: Annotated[Caller, Depends(signed_in)]) -> Caller:
         if not is_at_least(caller.role, needed):
             raise NotAllowedError(
                 f"This needs the role {needed}, and yours is {caller.role}",

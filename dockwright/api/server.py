@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager
 
@@ -48,6 +49,8 @@ class Server:
             ws="websockets-sansio",
             ws_per_message_deflate=False,  # a log line of a hundred bytes is not worth the time
         )
+        # A request waits no longer than this for a thread that computes; by default it is 5 ms.
+        sys.setswitchinterval(0.0005)
         ready()
         StreamServer(config, self.tails).run(sockets=[listening])
 

@@ -182,6 +182,22 @@ def _take(connection: Connection, build_id: int, worker: str) -> Claim:
     return Claim(build_id=build_id, client_id=row[0], project_id=row[1], attempt=row[2], task_id=row[3])
 
 
+def asked(connection: Connection, build_id: int) -> dict[str, Any]:
+    """What a build is to do: its own columns, its project's under `project`, and who asked for it, in one look."""
+    row = connection.execute(
+        "SELECT builds.ref, builds.profile, builds.options, users.email, projects.id, projects.name, projects.slug,"
+        " projects.description, projects.source, projects.build, projects.deploy"
+        " FROM builds JOIN projects ON projects.id = builds.project_id LEFT JOIN users ON users.id = builds.created_by"
+        " WHERE builds.id = ?",
+        (build_id,),
+    ).fetchone()
+    ref, profile, options, email, *columns = row
+    names = ("id", "name", "slug", "description", "source", "build", "deploy")
+    project = dict(zip(names, columns, strict=True))
+    project |= {name: json.loads(project[name]) for name in ("source", "build", "deploy")}
+    return {"ref": ref, "profile": profile, "options": json.loads(options), "by": email, "project": project}
+
+
 def position(connection: Connection, build_id: int) -> int | None:
     """How many builds are queued before this one, itself counted; none once it has been claimed.
 

@@ -79,14 +79,14 @@ def claim_build(state: State, argument: str, options: BuildOptions) -> BuildRequ
 
 def request_of(state: State, claim: Claim) -> BuildRequest:
     """What a build of the queue is to do: its project as it is now, and what was asked when it was queued."""
-    from dockwright.services import builds, projects
+    from dockwright.db import queue
 
-    row, project = builds.get(state, claim.build_id), projects.get(state, claim.project_id)
-    state.actor = builds.asked_by(state, row)
-    source = _at(source_from_json(project["source"]), row.ref)
-    profile: Profile = "dev" if row.profile == "dev" else "prod"
-    asked = BuildOptions(**_asked(row.options))
-    request = _request(state, project, source, asked, build_id=row.id, profile=profile)
+    row = queue.asked(state.connection, claim.build_id)
+    project, state.actor = row["project"], row["by"]
+    source = _at(source_from_json(project["source"]), row["ref"])
+    profile: Profile = "dev" if row["profile"] == "dev" else "prod"
+    options = BuildOptions(**_asked(row["options"]))
+    request = _request(state, project, source, options, build_id=claim.build_id, profile=profile)
     values = _secret_values(state, project)
     return replace(request, attempt=claim.attempt, is_queued=True, secret_values=values)
 

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Select, select
 
 from dockwright.db.queue import end_lost_builds
-from dockwright.db.tables import Build, BuildEvent, Project, User
+from dockwright.db.tables import Build, BuildEvent, Project
 from dockwright.domain.transitions import FINISHED, Status
 from dockwright.errors import NotFound
 from dockwright.services.paging import page
@@ -87,12 +87,6 @@ def get(state: State, build_id: int) -> Build:
     if row is None:
         raise NotFound(f"There is no build {build_id}", remedy="See: dockwright builds")
     return row
-
-
-def asked_by(state: State, build: Build) -> str | None:
-    """The e-mail address of the user who queued it; none for a hook, or where the user is gone."""
-    with state.session() as session:
-        return session.scalar(select(User.email).where(User.id == build.created_by))
 
 
 def is_finished(state: State, build_id: int) -> bool:
