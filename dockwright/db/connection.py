@@ -98,9 +98,10 @@ class PostgresConnection:
         return not self._connection.closed and self._connection.info.transaction_status != TransactionStatus.IDLE
 
     def execute(self, sql: str, parameters: Sequence[Any] = (), /) -> Rows:
-        if not self.in_transaction and self._is_gone():
-            self._connection = self._open()
-        return self._connection.execute(_with_percent(sql), parameters)
+        with self.lock:
+            if not self.in_transaction and self._is_gone():
+                self._connection = self._open()
+            return self._connection.execute(_with_percent(sql), parameters)
 
     def executemany(self, sql: str, rows: Iterable[Sequence[Any]], /) -> None:
         with self._connection.cursor() as cursor:

@@ -64,14 +64,19 @@ def product_env(connection: Connection, project_id: int) -> dict[str, str]:
 
 def find_project(connection: Connection, client_id: int, source_key: str) -> dict[str, Any] | None:
     """A project's row by its source, its JSON columns decoded: what the quick path needs of it."""
-    row = connection.execute(
-        "SELECT id, name, slug, description, source, build, deploy FROM projects"
-        " WHERE client_id = ? AND source_key = ?",
-        (client_id, source_key),
-    ).fetchone()
+    return _project(connection, "client_id = ? AND source_key = ?", client_id, source_key)
+
+
+def get_project(connection: Connection, client_id: int, project_id: int) -> dict[str, Any] | None:
+    """The same by its number; none where it is another client's."""
+    return _project(connection, "client_id = ? AND id = ?", client_id, project_id)
+
+
+def _project(connection: Connection, where: str, *values: object) -> dict[str, Any] | None:
+    names = ("id", "name", "slug", "description", "source", "build", "deploy")
+    row = connection.execute(f"SELECT {', '.join(names)} FROM projects WHERE {where}", values).fetchone()
     if row is None:
         return None
-    names = ("id", "name", "slug", "description", "source", "build", "deploy")
     return {
         name: json.loads(value) if name in {"source", "build", "deploy"} else value
         for name, value in zip(names, row, strict=True)

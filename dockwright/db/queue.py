@@ -47,6 +47,8 @@ class Claim:
     attempt: int
     task_id: str | None = None
     """Under which Celery keeps its state, where there is Celery."""
+    timeout_seconds: int | None = None
+    """None for what the settings say."""
 
 
 def enqueue(
@@ -63,10 +65,11 @@ def enqueue(
     created_by: int | None = None,
     timeout_seconds: int | None = None,
     task_id: str | None = None,
+    also: Callable[[int], None] = lambda _: None,
 ) -> tuple[int, list[int]]:
     """A new queued build, and those that it supersedes: what the project had queued at the same ref.
 
-    Returns its id and theirs.
+    Returns its id and theirs. `also` is called with it in the same transaction.
     """
     now = timestamp(time.time())
     with transaction(connection):
@@ -93,6 +96,7 @@ def enqueue(
         build_id = int(rows.fetchone()[0])
         connection.execute("UPDATE projects SET build_id = ? WHERE id = ?", (build_id, project_id))
         _tell(connection, build_id, "queued")
+        also(build_id)
     return build_id, superseded
 
 
@@ -174,28 +178,37 @@ def _take(connection: Connection, build_id: int, worker: str) -> Claim:
     row = connection.execute(
         "UPDATE builds SET status = 'building', worker = ?, attempt = attempt + 1, progress = 0, stage = NULL,"
         f" started_at = ?, lease_until = {connection.after(LEASE_SECONDS)}"
-        " WHERE id = ? AND status = 'queued' RETURNING client_id, project_id, attempt, task_id",
+        " WHERE id = ? AND status = 'queued' RETURNING client_id, project_id, attempt, task_id, timeout_seconds",
         (worker, now, build_id),
     ).fetchone()
     connection.execute("UPDATE clients SET served_at = ? WHERE id = ?", (now, row[0]))
     _tell(connection, build_id, "building", attempt=row[2])
-    return Claim(build_id=build_id, client_id=row[0], project_id=row[1], attempt=row[2], task_id=row[3])
+    return Claim(
+        build_id=build_id,
+        client_id=row[0],
+        project_id=row[1],
+        attempt=row[2],
+        task_id=row[3],
+        timeout_seconds=row[4],
+    )
 
 
 def asked(connection: Connection, build_id: int) -> dict[str, Any]:
     """What a build is to do: its own columns, its project's under `project`, and who asked for it, in one look."""
     row = connection.execute(
-        "SELECT builds.ref, builds.profile, builds.options, users.email, projects.id, projects.name, projects.slug,"
-        " projects.description, projects.source, projects.build, projects.deploy"
-        " FROM builds JOIN projects ON projects.id = builds.project_id LEFT JOIN users ON users.id = builds.created_by"
+        "SELECT builds.ref, builds.profile, builds.options, users.email, clients.slug, projects.id, projects.name,"
+        " projects.slug, projects.description, projects.source, projects.build, projects.deploy"
+        " FROM builds JOIN projects ON projects.id = builds.project_id JOIN clients ON clients.id = builds.client_id"
+        " LEFT JOIN users ON users.id = builds.created_by"
         " WHERE builds.id = ?",
         (build_id,),
     ).fetchone()
-    ref, profile, options, email, *columns = row
+    ref, profile, options, email, client, *columns = row
     names = ("id", "name", "slug", "description", "source", "build", "deploy")
     project = dict(zip(names, columns, strict=True))
     project |= {name: json.loads(project[name]) for name in ("source", "build", "deploy")}
-    return {"ref": ref, "profile": profile, "options": json.loads(options), "by": email, "project": project}
+    asked = {"ref": ref, "profile": profile, "options": json.loads(options), "by": email, "client": client}
+    return {**asked, "project": project}
 
 
 def position(connection: Connection, build_id: int) -> int | None:
@@ -320,7 +333,3 @@ def _tell(connection: Connection, build_id: int, status: str, **data: Any) -> No
     """A status event, in the transaction that has just moved the build's row."""
     event = Event("status", status, time.time(), data={"status": status, **data})
     insert_events(connection, build_id, last_seq(connection, build_id), [event])
-
-
-Written = Callable[[int], None]
-"""Told the id of a build of which there is something new to read."""

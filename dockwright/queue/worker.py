@@ -78,7 +78,6 @@ class Worker:
         return True
 
     def _run(self, state: State, claim: Claim) -> None:
-        log.info("build.started", attempt=claim.attempt)
         started = time.monotonic()
         try:
             document = self._run_claimed(state, claim)
@@ -99,8 +98,7 @@ class Worker:
             _fail(state, claim, error)
 
     def _run_claimed(self, state: State, claim: Claim) -> dict[str, Any]:
-        timeout = _timeout(state, claim)
-        cancel = Cancel(time.monotonic() + timeout)
+        cancel = Cancel(time.monotonic() + (claim.timeout_seconds or state.settings.timeout_seconds))
         with self._lock:
             self._running[claim.build_id] = cancel
             if self._is_stopping:
@@ -125,6 +123,7 @@ class Worker:
     def _watch(self, claim: Claim) -> Callable[[Event], None]:
         def watch(event: Event) -> None:
             if event.kind == "stage" and event.data and event.data["status"] == "running":
+                log.info("build.stage", stage=event.stage, attempt=claim.attempt)
                 told = {"build_id": claim.build_id, "project_id": claim.project_id, "stage": event.stage}
                 self._tell(claim, "BUILDING", {**told, "status": event.text})
 
@@ -137,11 +136,6 @@ def _task_state(claim: Claim, document: dict[str, Any]) -> tuple[str, dict[str, 
         return "SUCCESS", {**told, "status": "completed", "deployment_url": document["deployment_url"]}
     state = "REVOKED" if document["status"] == "canceled" else "FAILURE"
     return state, {**told, "status": document["status"], "error": document["error"]["message"]}
-
-
-def _timeout(state: State, claim: Claim) -> int:
-    row = state.connection.execute("SELECT timeout_seconds FROM builds WHERE id = ?", (claim.build_id,)).fetchone()
-    return int(row[0] or state.settings.timeout_seconds)
 
 
 def _fail(state: State, claim: Claim, error: Exception) -> None:

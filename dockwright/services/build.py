@@ -82,7 +82,7 @@ def request_of(state: State, claim: Claim) -> BuildRequest:
     from dockwright.db import queue
 
     row = queue.asked(state.connection, claim.build_id)
-    project, state.actor = row["project"], row["by"]
+    project, state.client, state.actor = row["project"], row["client"], row["by"]
     source = _at(source_from_json(project["source"]), row["ref"])
     profile: Profile = "dev" if row["profile"] == "dev" else "prod"
     options = BuildOptions(**_asked(row["options"]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from dockwright.services import audit, projects, queueing
+from dockwright.services import projects, queueing
 from dockwright.services.audit import Actor
 from dockwright.services.projects import NewProject
 from dockwright.services.state import State
@@ -44,7 +44,6 @@ def is_assistant(project: dict[str, Any]) -> bool:
 
 
 def _queue(state: State, project_id: int, actor: Actor) -> tuple[int, str]:
-    queued = queueing.queue_build(state, project_id, created_by=actor.user_id)
-    audit.write(state, actor, "build.queue", "build", queued.build_id, project_id=project_id)
+    queued = queueing.queue_build(state, project_id, actor=actor)
     number, place = queued.build_id, f" at place {queued.position}" if queued.position else ""
     return number, f"its build {number} is queued{place}; watch it at /builds/{number}/status"

@@ -11,8 +11,9 @@ from dockwright.db import journal, queue
 from dockwright.db.queue import Origin
 from dockwright.domain.build import Profile
 from dockwright.domain.transitions import FINISHED, Status
-from dockwright.errors import Conflict, UsageError
-from dockwright.services import builds, projects
+from dockwright.errors import Conflict, NotFound, UsageError
+from dockwright.services import audit, builds
+from dockwright.services.audit import SYSTEM, Actor
 from dockwright.services.state import State
 
 MAX_PRIORITY = 100
@@ -45,10 +46,10 @@ def queue_build(
     port: int | None = None,
     priority: int = 0,
     origin: Origin = "api",
-    created_by: int | None = None,
+    actor: Actor = SYSTEM,
 ) -> Queued:
     """Raises `NotFound` for a project that is not the client's, `Conflict` for one without its upload, `UsageError`."""
-    project = projects.get(state, project_id)
+    project = _project(state, project_id)
     if project["source"]["kind"] == "upload" and not project["source"].get("digest"):
         raise Conflict(
             f"Nothing has been uploaded for project {project_id} yet",
@@ -77,12 +78,24 @@ def queue_build(
         options=options,
         priority=priority,
         origin=origin,
-        created_by=created_by,
+        actor=actor,
+        action="build.queue",
     )
 
 
-def _queue(state: State, project: dict[str, Any], **columns: Any) -> Queued:
+def _project(state: State, project_id: int) -> dict[str, Any]:
+    """In plain SQL, as all that stands between the call and the start of its build."""
+    found = journal.get_project(state.connection, state.client_id, project_id)
+    if found is None:
+        raise NotFound(f"There is no project {project_id}", remedy="See: GET /api/v1/projects")
+    return found
+
+
+def _queue(
+    state: State, project: dict[str, Any], *, actor: Actor, action: str, retry_of: int | None = None, **columns: Any
+) -> Queued:
     task_id = str(uuid.uuid4())
+    detail = {"project_id": project["id"], **({"retry_of": retry_of} if retry_of else {})}
     build_id, superseded = queue.enqueue(
         state.connection,
         client_id=state.client_id,
@@ -90,15 +103,17 @@ def _queue(state: State, project: dict[str, Any], **columns: Any) -> Queued:
         builder=builder_name(state),
         timeout_seconds=project["build"].get("timeout_seconds"),
         task_id=task_id,
+        created_by=actor.user_id,
+        also=lambda build_id: audit.insert(state.connection, actor, action, "build", build_id, **detail),
         **columns,
     )
+    place = queue.position(state.connection, build_id)
     for one in (*superseded, build_id):
         state.bus.written(one)
     state.bus.queued(build_id)
     message = "Build has been queued"
     if superseded:
         message += f"; it takes the place of build {superseded[-1]}"
-    place = queue.position(state.connection, build_id)
     return Queued(build_id=build_id, task_id=task_id, status="queued", position=place, message=message)
 
 
@@ -114,18 +129,20 @@ def cancel(state: State, build_id: int) -> Status:
     return status
 
 
-def retry(state: State, build_id: int, *, created_by: int | None = None) -> Queued:
+def retry(state: State, build_id: int, *, actor: Actor = SYSTEM) -> Queued:
     """A new build of what the old one was asked. Raises `NotFound`, or `Conflict` for one that has not finished."""
     row = builds.get(state, build_id)
     if row.status not in FINISHED:
         raise Conflict(f"Build {build_id} has not finished: it is {row.status}", remedy="Wait for it, or cancel it")
     return _queue(
         state,
-        projects.get(state, row.project_id),
+        _project(state, row.project_id),
         profile=row.profile,
         ref=row.ref,
         options=row.options,
         priority=row.priority,
         origin="api",
-        created_by=created_by,
+        actor=actor,
+        action="build.retry",
+        retry_of=build_id,
     )

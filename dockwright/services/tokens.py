@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import secrets
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any, Literal, cast
 
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from dockwright.db.tables import AccessToken, User, now
+from dockwright.db.tables import AccessToken, now
 from dockwright.domain.roles import Role
 from dockwright.errors import Conflict, NotFound
 from dockwright.services import audit
@@ -56,35 +56,35 @@ def issue(
 
 
 def identify(state: State, value: str) -> Identity | None:
-    """None where the token is unknown or over, or its user may not sign in any more."""
+    """None where the token is unknown or over, or its user may not sign in any more.
+
+    In plain SQL: every request begins with it, and the ORM would take three times as long as all the rest of it.
+    """
+    clock, noted = state.connection.after(0), state.connection.after(-NOTED_EVERY.total_seconds())
+    row = state.connection.execute(
+        "SELECT token.id, users.id, users.email, users.role, users.client_id,"
+        f" token.used_at IS NULL OR token.used_at < {noted}"
+        " FROM access_tokens AS token JOIN users ON users.id = token.user_id"
+        f" WHERE token.token_hash = ? AND users.is_active AND (token.expires_at IS NULL OR token.expires_at > {clock})",
+        (_hash(value),),
+    ).fetchone()
+    if row is None:
+        return None
+    token_id, user_id, email, role, client_id, is_noted_long_ago = row
+    if is_noted_long_ago:
+        _note_use(state, token_id)
+    return Identity(token_id=token_id, user_id=user_id, email=email, role=cast("Role", role), client_id=client_id)
+
+
+def _note_use(state: State, token_id: int) -> None:
     moment = now()
     with state.session() as session:
-        found = session.execute(
-            select(AccessToken, User)
-            .join(User, User.id == AccessToken.user_id)
-            .where(AccessToken.token_hash == _hash(value), User.is_active)
-        ).first()
-        if found is None:
-            return None
-        token, user = found
-        if token.expires_at is not None and token.expires_at <= moment:
-            return None
-        _note_use(token, moment)
-        return Identity(
-            token_id=token.id,
-            user_id=user.id,
-            email=user.email,
-            role=cast("Role", user.role),
-            client_id=user.client_id,
-        )
-
-
-def _note_use(token: AccessToken, moment: datetime) -> None:
-    if token.used_at is not None and moment - token.used_at < NOTED_EVERY:
-        return
-    token.used_at = moment
-    if token.kind == "session":
-        token.expires_at = min(moment + IDLE, token.created_at + LONGEST)
+        token = session.get(AccessToken, token_id)
+        if token is None:
+            return  # it was signed out in this moment
+        token.used_at = moment
+        if token.kind == "session":
+            token.expires_at = min(moment + IDLE, token.created_at + LONGEST)
 
 
 def sign_out(state: State, actor: Actor, token_id: int) -> None:

@@ -62,13 +62,12 @@ def _queue(caller: Member, project_id: int, asked: BuildOptions) -> QueuedOut:
         env=asked.env,
         port=asked.port,
         priority=asked.priority,
-        created_by=caller.user_id,
+        actor=caller,
     )
-    return _queued(caller, "build.queue", queued, project_id=project_id)
+    return _queued(queued)
 
 
-def _queued(caller: Member, action: str, queued: queueing.Queued, **detail: int) -> QueuedOut:
-    audit.write(caller.state, caller, action, "build", queued.build_id, **detail)
+def _queued(queued: queueing.Queued) -> QueuedOut:
     return QueuedOut(
         build_id=queued.build_id,
         task_id=queued.task_id,
@@ -139,8 +138,7 @@ def cancel_build(build_id: RowId, caller: Member) -> CanceledOut:
 @router.post("/{build_id}/retry", status_code=202)
 def retry_build(build_id: RowId, caller: Member) -> QueuedOut:
     """A new build of what the old one was asked; 409 for one that has not finished."""
-    queued = queueing.retry(caller.state, build_id, created_by=caller.user_id)
-    return _queued(caller, "build.retry", queued, retry_of=build_id)
+    return _queued(queueing.retry(caller.state, build_id, actor=caller))
 
 
 @router.get("/{build_id}/deployment")
