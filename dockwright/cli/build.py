@@ -72,7 +72,7 @@ def build(
     _watch(use_cases().begin_build(source, options), as_json)
 
 
-@click.command()
+@click.command(short_help="Do a build once more, as a new build.")
 @click.argument("build", type=number)
 @json_option
 def retry(build: int, as_json: bool) -> None:

@@ -51,6 +51,8 @@ def events(connection: Connection, build_id: int, *, follow: bool, told: Told) -
                 event = json.loads(text)
                 seen = event["seq"]
                 yield event
+            if not follow:
+                return
         except httpx.TransportError as error:
             if not has_been_there:
                 raise connection.unreachable(error) from error

@@ -9,11 +9,11 @@ import stat
 import tarfile
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from gzip import GzipFile
 from pathlib import Path
-from typing import IO
+from typing import IO, Self
 
 from dockwright.errors import DiskFull, SourceChanged, UnsafeSource, UsageError
 from dockwright.insight import context as contexts
@@ -28,7 +28,7 @@ CHUNK = 1 << 18
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """An archive in a file that has no name, and is gone when it is closed."""
+    """An archive in a file that has no name, and is gone when its `with` ends."""
 
     archive: IO[bytes]
     digest: str
@@ -38,6 +38,12 @@ class Packed:
     files: int
     unpacked: int
     """Bytes, as the files have them."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.archive.close()
 
     def chunks(self) -> Iterator[bytes]:
         self.archive.seek(0)
@@ -57,11 +63,12 @@ def pack(root: Path) -> Packed:
     paths = {entry[0] for entry in walk.entries}
     # The build reads these, and they need not be among what it sends on to the builder.
     more = {os.path.relpath(path, root) for file in own if file.is_file() for path in (file, file.resolve())}
-    archive = tempfile.TemporaryFile(prefix="dockwright-")  # noqa: SIM115 - it is open for as long as it is there
-    with _translated():
+    with _translated(), ExitStack() as failing:
+        archive = failing.enter_context(tempfile.TemporaryFile(prefix="dockwright-"))
         _write(root, sorted(paths | more), archive)
         archive.seek(0)
         digest = hashlib.file_digest(archive, "sha256").hexdigest()
+        failing.pop_all()
         return Packed(archive=archive, digest=digest, size=archive.tell(), files=walk.files, unpacked=walk.bytes)
 
 

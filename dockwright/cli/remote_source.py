@@ -29,8 +29,7 @@ class Sources:
             return source, None
         if isinstance(source, GitSource):
             return self._of_repository(source) or self._new_for_repository(source), source.ref
-        packed = pack(Path(source.path))
-        with packed.archive:
+        with pack(Path(source.path)) as packed:
             project = self._of_folder(source) or self._new_for_folder(source)
             self._send(project, packed)
         return project, None
@@ -48,7 +47,7 @@ class Sources:
                 f"Nothing was deployed from {argument}", remedy=f"Deploy it with: dockwright build {argument}"
             )
         if isinstance(source, FolderSource):
-            with (packed := pack(Path(source.path))).archive:
+            with pack(Path(source.path)) as packed:
                 if packed.digest != project["source"].get("digest"):
                     raise VerificationFailed(
                         f"{argument} has changed since it was sent to {self._connection.url}",

@@ -6,14 +6,15 @@ import sys
 
 import click
 
-from dockwright.cli.output import say
+from dockwright.cli.output import json_option, print_json, say
 from dockwright.cli.session import open_state
 
 
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen at.")
 @click.option("--port", type=click.IntRange(1, 65535), default=8700, show_default=True)
-def serve(host: str, port: int) -> None:
+@json_option
+def serve(host: str, port: int, as_json: bool) -> None:
     """Serve the API, and run the builds that are queued.
 
     Example: dockwright serve --port 8700
@@ -27,6 +28,11 @@ def serve(host: str, port: int) -> None:
     server = Server(state, host, port)
     first = accounts.ensure_admin(server.state)
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # for logs that are files
-    if first is not None and first.password is not None:  # else it is the operator's own ADMIN_PASSWORD
-        say(f"Sign in as {first.email} with the password {first.password} (shown this once)")
-    server.run(lambda: say(f"Dockwright serves at {server.url}, its API at {server.url}/api/docs"))
+    # Else it is the operator's own ADMIN_PASSWORD. Told before anything can fail, since it is told this once.
+    shown = first if first is not None and first.password is not None else None
+    if as_json:
+        print_json({"url": server.url, "sign_in": shown and {"email": shown.email, "password": shown.password}})
+    elif shown is not None:
+        say(f"Sign in as {shown.email} with the password {shown.password} (shown this once)")
+    told = f"Dockwright serves at {server.url}, its API at {server.url}/api/docs"
+    server.run(lambda: None if as_json else say(told))

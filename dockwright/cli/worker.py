@@ -6,16 +6,19 @@ import sys
 
 import click
 
-from dockwright.cli.output import say
+from dockwright.cli.output import json_option, print_json, say
 from dockwright.cli.session import open_state
 from dockwright.errors import UsageError
 
 
-@click.command()
-def worker() -> None:
+@click.command(short_help="Run builds that a server has queued.")
+@json_option
+def worker(as_json: bool) -> None:
     """Run builds that a server on this or another machine has queued, through Redis and PostgreSQL.
 
-    Example: BUILD_QUEUE_BACKEND=celery dockwright worker
+    It needs BUILD_QUEUE_BACKEND=celery, and the DATABASE_URL and REDIS_URL of that server.
+
+    Example: dockwright worker
     """
     from dockwright import logs
     from dockwright.queue.distributed import DistributedWorker, RedisBus, check_broker
@@ -32,5 +35,8 @@ def worker() -> None:
     state = State(settings, bus=RedisBus(settings))
     _ = state.connection  # the schema, or what is wrong with the database
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # for logs that are files
-    say(f"Working on builds, {settings.max_workers} at once")
+    if as_json:
+        print_json({"builds_at_once": settings.max_workers})
+    else:
+        say(f"Working on builds, {settings.max_workers} at once")
     DistributedWorker(state).run()

@@ -10,6 +10,8 @@ from click.testing import CliRunner
 
 from dockwright.cli.main import app
 
+GROUPS = (("image",), ("db",), ("user",), ("token",))
+
 
 def _all(command: click.Command, *path: str) -> Iterator[tuple[str, ...]]:
     yield path
@@ -27,7 +29,7 @@ def test_help_has_an_example_of_its_own_command(path: tuple[str, ...]) -> None:
     assert " ".join(["Example: dockwright", *path]) in " ".join(shown.split())
 
 
-@pytest.mark.parametrize("path", [(), ("image",), ("db",)], ids=["all", "image", "db"])
+@pytest.mark.parametrize("path", [(), *GROUPS], ids=" ".join)
 def test_lists_of_commands_are_whole_sentences(path: tuple[str, ...]) -> None:
     shown = CliRunner().invoke(app, [*path, "--help"], terminal_width=80).output
     lines = shown.partition("Commands:")[2].strip().splitlines()
@@ -36,5 +38,5 @@ def test_lists_of_commands_are_whole_sentences(path: tuple[str, ...]) -> None:
 
 def test_every_command_takes_json() -> None:
     for path in _all(app):
-        if path and path not in (("image",), ("db",)):
+        if path and path not in GROUPS:
             assert "--json" in CliRunner().invoke(app, [*path, "--help"]).output, path
