@@ -105,6 +105,7 @@ def _link() -> bytes:
         (_link(), 422, "unsafe_source"),
         (_archive(zeros=b"\0" * 10**7), 413, "source_too_large"),
     ],
+    ids=["empty", "text", "no-tar", "cut", "parent", "absolute", "link", "bomb"],
 )
 def test_what_is_refused_leaves_nothing_behind(api: Api, ask: Caller, body: bytes, status: int, code: str) -> None:
     project = _project(ask)
