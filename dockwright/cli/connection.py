@@ -65,7 +65,7 @@ class Connection:
         answer = self._send(method, path, json=body, params=given, headers=_authorization(token), read_seconds=seconds)
         return _with_times(answer)
 
-    def upload(self, path: str, chunks: Iterator[bytes], size: int, **query: str) -> Any:
+    def upload(self, path: str, chunks: Iterator[bytes], size: int, query: Mapping[str, Any]) -> Any:
         headers = {"Content-Type": "application/gzip", "Content-Length": str(size)}
         # The whole archive is read once more at the other end before it answers.
         return _with_times(self._send("POST", path, content=chunks, params=query, headers=headers, read_seconds=600.0))

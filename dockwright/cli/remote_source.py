@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from dockwright.cli.output import counted, size
 from dockwright.cli.packing import Packed, pack
 from dockwright.domain.source import FolderSource, GitSource
 from dockwright.errors import Conflict, NotFound, UsageError, VerificationFailed
+from dockwright.process import Cancel
+from dockwright.sources import git
 from dockwright.sources.detect import detect, is_path, name_of
 
 TRIES = 20
@@ -31,7 +34,7 @@ class Sources:
             return self._of_repository(source) or self._new_for_repository(source), source.ref
         with pack(Path(source.path)) as packed:
             project = self._of_folder(source) or self._new_for_folder(source)
-            self._send(project, packed)
+            self._send(project, Path(source.path), packed)
         return project, None
 
     def product_to_verify(self, argument: str) -> dict[str, Any]:
@@ -105,16 +108,18 @@ class Sources:
             return found
         return made
 
-    def _send(self, project: dict[str, Any], packed: Packed) -> None:
+    def _send(self, project: dict[str, Any], root: Path, packed: Packed) -> None:
         what, to = f"{counted(packed.files, 'file')}, {size(packed.unpacked)}", self._connection.url
-        if project["source"].get("digest") == packed.digest:
+        said = _commit(root)
+        had, now = project["source"], {"digest": packed.digest, "revision": None, "is_dirty": None, **said}
+        if all(had.get(name) == now[name] for name in ("digest", "revision", "is_dirty")):
             sys.stderr.write(f"{what}: {to} has them already\n")
             return
         chunks = packed.chunks()
         if sys.stderr.isatty() and packed.size > WORTH_SHOWING:
             chunks = _shown(packed)
         name = f"{project['slug']}.tar.gz"
-        self._connection.upload(f"/projects/{project['id']}/source", chunks, packed.size, filename=name)
+        self._connection.upload(f"/projects/{project['id']}/source", chunks, packed.size, {"filename": name, **said})
         sys.stderr.write(f"{what}, sent to {to} as {size(packed.size)}\n")
 
     # --- repositories ------------------------------------------------------------------------------------------------
@@ -134,6 +139,16 @@ class Sources:
                 continue
             return made
         raise Conflict(f'All names like "{name}" are taken there', remedy="Make the project with POST /projects")
+
+
+def _commit(root: Path) -> dict[str, Any]:
+    """What the server cannot see: the commit that the folder is at. Nothing of a folder outside of Git."""
+    revision = git.head_of(root)
+    if revision is None:
+        return {}
+    at, is_dirty = git.describe(root, Cancel())
+    said = {"revision": revision, "committed_at": datetime.fromtimestamp(at, UTC).isoformat()}
+    return {**said, "is_dirty": True} if is_dirty else said
 
 
 def _shown(packed: Packed) -> Any:

@@ -39,6 +39,12 @@ class UploadSource:
     """SHA-256 in hexadecimal of the archive; none until something has been uploaded."""
     filename: str | None = None
     """As its user calls it."""
+    revision: str | None = None
+    """The full commit of the work tree that was packed, as its sender says."""
+    is_dirty: bool | None = None
+    """The work tree differed from `revision`."""
+    committed_at: str | None = None
+    """RFC 3339."""
 
 
 Source: TypeAlias = FolderSource | GitSource | TemplateSource | UploadSource

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from dockwright.domain.source import UploadSource
 from dockwright.services import projects, queueing
 from dockwright.services.audit import Actor
 from dockwright.services.projects import NewProject
@@ -26,9 +27,9 @@ def create(state: State, new: NewProject, actor: Actor) -> dict[str, Any]:
     return {**project, "message": message}
 
 
-def keep_upload(state: State, incoming: Incoming, filename: str | None, actor: Actor) -> dict[str, Any]:
+def keep_upload(state: State, incoming: Incoming, sent: UploadSource, actor: Actor) -> dict[str, Any]:
     """What was uploaded, and the build that it started. Raises as `Incoming.keep` does."""
-    kept = incoming.keep(filename, actor)
+    kept = incoming.keep(sent, actor)
     project_id = kept["project_id"]
     message, build_id = f"The source is here. Build it with POST /builds/trigger/{project_id}", None
     if projects.get(state, project_id)["auto_build"]:

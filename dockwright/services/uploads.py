@@ -8,6 +8,7 @@ import os
 import secrets
 import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -65,15 +66,18 @@ class Incoming:
                 raise
             raise _disk_full(self._path.parent) from error
 
-    def keep(self, filename: str | None, actor: Actor | None = None) -> dict[str, Any]:
-        """Checks it and makes it the project's source. Raises as `upload.check` does."""
+    def keep(self, sent: UploadSource, actor: Actor | None = None) -> dict[str, Any]:
+        """Checks it and makes it the project's source; `sent`: what its sender says of it.
+
+        Raises as `upload.check` does.
+        """
         self._file.close()
         contents = upload.check(self._path)
         digest = self._digest.hexdigest()
         os.replace(self._path, upload.archive_path(self._state.settings, digest))
         replaced = projects.get(self._state, self._project_id)["source"].get("digest")
-        name = None if filename is None else storable(filename)
-        source = UploadSource(digest=digest, filename=name)
+        name = None if sent.filename is None else storable(sent.filename)
+        source = replace(sent, digest=digest, filename=name)
         projects.update(self._state, self._project_id, {"source": source}, actor)
         _sweep(self._state, replaced)
         return {

@@ -56,6 +56,8 @@ def _template(ctx: StageContext, source: TemplateSource) -> Tree:
 
 
 def _upload(ctx: StageContext, source: UploadSource) -> Tree:
+    from datetime import datetime
+
     from dockwright.sources import upload
 
     if source.digest is None:
@@ -66,5 +68,8 @@ def _upload(ctx: StageContext, source: UploadSource) -> Tree:
             f"The archive {source.digest[:12]} is not in {archive.parent} any more", remedy="Upload the source again"
         )
     root = upload.unpack(archive, ctx.make_workspace("upload"), ctx.cancel)
-    ctx.log(f"{source.filename or 'The archive'} {source.digest[:12]}")
-    return Tree(root=root, source=source)
+    commit = f" at commit {source.revision[:12]}" if source.revision else ""
+    ctx.log(f"{source.filename or 'The archive'} {source.digest[:12]}{commit}")
+    at = datetime.fromisoformat(source.committed_at).timestamp() if source.committed_at else None
+    is_dirty = bool(source.is_dirty)
+    return Tree(root=root, source=source, revision=source.revision, is_dirty=is_dirty, committed_at=at)

@@ -6,10 +6,13 @@ import json
 import os
 import pty
 import re
+import ssl
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -152,6 +155,22 @@ def test_repository(desk: Desk, folder: Folder, tmp_path: Path) -> None:
     assert first["project"] == second["project"] == root.name
     shown = {one["id"]: one for one in desk.run("builds", "--json").json}
     assert shown[first["build_id"]]["ref"] == "v1" and len(shown[first["build_id"]]["revision"]) == 40
+
+
+def test_commit_of_a_folder(desk: Desk, folder: Folder) -> None:
+    dockerfile = DOCKERFILE.replace("COPY . .", "ARG GIT_COMMIT\nRUN echo $GIT_COMMIT > commit\nCOPY . .")
+    root = folder("tree", {**PAGES, "Dockerfile": dockerfile, ".dockerignore": ".git\n"})
+    for step in (["init", "-q"], ["add", "."], ["-c", "user.email=a@b.c", "-c", "user.name=A", "commit", "-qm", "1"]):
+        subprocess.run(["git", *step], cwd=root, check=True)
+    head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=root, check=True, capture_output=True, text=True).stdout
+    built = desk.build(root)
+    assert get(built["deployment_url"], "/commit") == (200, f"{head[:12]}\n")
+    assert desk.run("builds", "--limit", "1", "--json").json[0]["revision"] == head.strip()
+    assert desk.run("verify", root.name, "--json").json["built_revision"] == head.strip()
+    assert "has them already" in desk.run("build", root, "--no-deploy").stderr
+    (root / "index.html").write_text("not committed")
+    desk.build(root)
+    assert get(built["deployment_url"], "/commit") == (200, f"{head[:12]}-dirty\n")
 
 
 def test_assistant(desk: Desk) -> None:
@@ -383,6 +402,24 @@ def test_server_of_another_kind(desk: Desk, tmp_path: Path) -> None:
         error = desk.fail("products", code=3, env={"DOCKWRIGHT_URL": url})
         other.terminate()
     assert error["code"] == "server_unreachable" and "not as Dockwright does" in error["message"]
+
+
+def test_certificate_of_an_authority_of_ones_own(desk: Desk, tmp_path: Path) -> None:
+    certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
+    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"]
+    made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *subject]
+    subprocess.run([*made, "-keyout", str(key), "-out", str(certificate)], check=True, capture_output=True)
+    with ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as server:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate, key)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = {"DOCKWRIGHT_URL": f"https://127.0.0.1:{server.server_port}"}
+        untrusted = desk.fail("builds", code=3, env=url)
+        trusted = desk.fail("builds", code=3, env={**url, "CA_BUNDLE": str(certificate)})
+        server.shutdown()
+    assert "CA_BUNDLE" in untrusted["remedy"]
+    assert "not as Dockwright does" in trusted["message"]
 
 
 def _answers(url: str) -> bool:

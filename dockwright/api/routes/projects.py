@@ -10,13 +10,13 @@ from starlette.concurrency import run_in_threadpool
 
 from dockwright.api.auth import Member, Viewer
 from dockwright.api.fields import Called, Cursor, Limit, RowId
-from dockwright.api.schemas.common import Line
 from dockwright.api.schemas.projects import (
     CreatedProject,
     ProjectChanges,
     ProjectIn,
     ProjectList,
     ProjectOut,
+    Sent,
     UploadedSource,
 )
 from dockwright.services import creation, projects
@@ -82,7 +82,7 @@ async def upload_source(
     project_id: RowId,
     request: Request,
     caller: Member,
-    filename: Annotated[Line | None, Query(description="As you call it.", examples=["app-1.0.tar.gz"])] = None,
+    sent: Annotated[Sent, Query()],
 ) -> UploadedSource:
     """The archive (tar.gz) itself is the body: `curl --data-binary @source.tar.gz -H 'Content-Type: application/gzip'`.
 
@@ -94,7 +94,7 @@ async def upload_source(
     with closing(incoming):
         async for chunk in request.stream():
             await run_in_threadpool(incoming.write, chunk)
-        kept = await run_in_threadpool(creation.keep_upload, caller.state, incoming, filename, caller)
+        kept = await run_in_threadpool(creation.keep_upload, caller.state, incoming, sent.source(), caller)
     return UploadedSource(**kept)
 
 

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    model_validator,
+)
 
 from dockwright.api.schemas.builds import Ref
 from dockwright.api.schemas.common import Asked, Environment, JsonObject, Line, Port, Slug, Text
@@ -188,6 +198,32 @@ class CreatedProject(ProjectOut):
 class ProjectList(BaseModel):
     items: list[ProjectOut]
     next_cursor: str | None
+
+
+def _of_our_time(value: datetime) -> datetime:
+    if not 0 <= value.timestamp() < time.time() + 86_400:
+        raise ValueError("is before 1970, or yet to come")
+    return value
+
+
+class Sent(BaseModel):
+    """What its sender says of an archive."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    filename: Line | None = Field(default=None, description="As you call it.", examples=["app-1.0.tar.gz"])
+    revision: Annotated[str, StringConstraints(pattern=r"^(?:[0-9a-f]{40}|[0-9a-f]{64})$")] | None = Field(
+        default=None, description="The full commit that it was packed from."
+    )
+    is_dirty: bool = Field(default=False, description="It differs from that commit.")
+    committed_at: Annotated[AwareDatetime, AfterValidator(_of_our_time)] | None = Field(
+        default=None, description="When that commit was made."
+    )
+
+    def source(self) -> UploadSource:
+        at = self.committed_at.isoformat() if self.revision and self.committed_at else None
+        is_dirty = True if self.revision and self.is_dirty else None
+        return UploadSource(filename=self.filename, revision=self.revision, is_dirty=is_dirty, committed_at=at)
 
 
 class UploadedSource(BaseModel):
