@@ -98,14 +98,24 @@ class PostgresConnection:
         return not self._connection.closed and self._connection.info.transaction_status != TransactionStatus.IDLE
 
     def execute(self, sql: str, parameters: Sequence[Any] = (), /) -> Rows:
-        with self.lock:
+        """Raises `DiskFull` or `DatabaseError`, also for a look outside of a transaction."""
+        with self.lock, self._translating():
             if not self.in_transaction and self._is_gone():
                 self._connection = self._open()
             return self._connection.execute(_with_percent(sql), parameters)
 
     def executemany(self, sql: str, rows: Iterable[Sequence[Any]], /) -> None:
-        with self._connection.cursor() as cursor:
+        with self._translating(), self._connection.cursor() as cursor:
             cursor.executemany(_with_percent(sql), rows)
+
+    @contextmanager
+    def _translating(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            if (translated := self.translated(error)) is not None:
+                raise translated from error
+            raise
 
     def _is_gone(self) -> bool:
         """A server that went away has closed the socket: there is something to read from it, which is its end."""
@@ -168,5 +178,5 @@ def _roll_back(connection: Connection) -> None:
             connection.execute("ROLLBACK")
         except Exception as error:
             # A server that is gone has rolled back; anything else is told.
-            if connection.translated(error) is None:
+            if not isinstance(error, DatabaseError) and connection.translated(error) is None:
                 raise

@@ -18,7 +18,7 @@ from celery.signals import worker_shutting_down
 from kombu.exceptions import OperationalError
 
 from dockwright.db.queue import Claim
-from dockwright.errors import BrokerUnreachable, DockwrightError
+from dockwright.errors import BrokerUnreachable, DatabaseError, DockwrightError
 from dockwright.queue.worker import ReaperThread, Worker
 from dockwright.services.bus import Bus
 from dockwright.services.state import State
@@ -182,11 +182,8 @@ class DistributedWorker:
                 ).fetchone()
                 if waiting is not None and len(self.worker.running) < self._state.settings.max_workers:
                     self._state.bus.queued(waiting[0])
-            except Exception as error:
-                translated = own.connection.translated(error)
-                if translated is None:
-                    raise
-                log.warning("worker.waits", reason=translated.message)
+            except DatabaseError as error:
+                log.warning("worker.waits", reason=error.message)
         own.close()
 
     def _tell(self, claim: Claim, state: str, meta: dict[str, Any]) -> None:
