@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from dockwright.domain.source import Source
+
+if TYPE_CHECKING:
+    from dockwright.domain.explanation import Forgotten, Previous
 
 StageName = Literal["fetch", "generate", "plan", "build", "test", "scan", "push", "deploy", "verify"]
 STAGE_NAMES: tuple[StageName, ...] = (
@@ -93,6 +96,8 @@ class History:
 
     images: tuple[BuiltImage, ...] = ()
     """Newest first, of this project and service."""
+    last_built: Callable[[str], Previous | Forgotten | None] = lambda service: None
+    """What a service's image was last built from, in this profile; looked up when it is asked for, by any thread."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

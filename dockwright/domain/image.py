@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from dockwright.domain.explanation import Explanation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,3 +56,5 @@ class Image:
     """In bytes."""
     pushed: Pushed | None = None
     """None where the image stays on the engine."""
+    explanation: Explanation | None = None
+    """Why its steps ran; none where the image was reused."""

@@ -58,6 +58,8 @@ class InputStep:
     """Files of the context that it takes in, sorted by path."""
     vertex: str = ""
     """The name under which BuildKit reports it, "" where it only sets metadata."""
+    sets: tuple[tuple[str, str], ...] = ()
+    """Of an ENV: names and values, variables put in."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -153,6 +153,12 @@ def without_syntax(text: str) -> str:
     return bom + "".join(lines)
 
 
+def syntax_of(text: str) -> str | None:
+    """The image that `# syntax=` names, without reading the rest."""
+    found = dict(_directives(text.removeprefix(_BOM))).get("syntax")
+    return found.split(" ")[0] if found else None
+
+
 def _directives(text: str) -> Iterator[tuple[str, str]]:
     seen = set()
     for line in text.splitlines():

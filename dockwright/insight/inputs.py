@@ -95,15 +95,31 @@ def as_json(manifest: InputManifest) -> str:
     return json.dumps(manifest, default=lambda part: {name: getattr(part, name) for name in part.__slots__})
 
 
+def from_json(text: str) -> InputManifest:
+    """What `as_json` has written. Files stay lists of path, mode and digest: a large context has very many."""
+    document = json.loads(text)
+    steps = [
+        InputStep(
+            **{
+                **step,
+                "depends_on": tuple(step["depends_on"]),
+                "sets": tuple((name, value) for name, value in step.get("sets", ())),
+            }
+        )
+        for step in document["steps"]
+    ]
+    return InputManifest(**{**document, "steps": tuple(steps)})
+
+
 def remote_sources(manifest: InputManifest) -> tuple[str, ...]:
     """What ADD gets from elsewhere without a checksum or a commit: no manifest can tell whether it changed."""
-    return tuple(
-        word
-        for step in manifest.steps
-        if step.instruction == "ADD" and "--checksum=" not in step.resolved
-        for word in step.resolved.partition("\n")[0].split()[1:]
-        if is_remote(word)
-    )
+    return tuple(word for step in manifest.steps for word in remote_sources_of(step))
+
+
+def remote_sources_of(step: InputStep) -> tuple[str, ...]:
+    if step.instruction != "ADD" or "--checksum=" in step.resolved:
+        return ()
+    return tuple(word for word in step.resolved.partition("\n")[0].split()[1:] if is_remote(word))
 
 
 @dataclass(slots=True)
@@ -163,6 +179,7 @@ class _Writer:
         files = self._files(instruction, state, used)
         args = scope.args_of() if keyword == "RUN" else scope.args_of(used)
         origins = self.recipe.origins_of(target, instruction)
+        names = [scope.put_in(operand) for operand in instruction.operands[::2]] if keyword == "ENV" else []
         state.pass_by(instruction, used)
         has_vertex = keyword in ("RUN", *_COPIES) or (keyword == "WORKDIR" and state.workdir != "/")
         number = numbering.next() if has_vertex else ""
@@ -180,6 +197,7 @@ class _Writer:
             depends_on=tuple(dict.fromkeys(origin.name for origin in origins)),
             files=files,
             vertex=numbering.vertex(number, shown),
+            sets=tuple((name, scope.image_env[name]) for name in names),
         )
 
     def _resolved(self, instruction: Instruction, state: State, used: set[str]) -> tuple[str, str]:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from dockwright import pipeline
-from dockwright.db import journal, metrics
+from dockwright.db import explanations, journal, metrics
 from dockwright.db.journal import Journal
 from dockwright.db.queue import MAX_ATTEMPTS, end_lost_builds
 from dockwright.domain.build import STAGE_NAMES, BuildRequest, History, StageResult
@@ -25,6 +25,7 @@ from dockwright.stages.context import StageContext
 
 if TYPE_CHECKING:
     from dockwright.db import tables
+    from dockwright.domain.explanation import Forgotten, Previous
     from dockwright.domain.image import Image
     from dockwright.domain.product import LiveState, Release
     from dockwright.services.releases import Attempt
@@ -50,7 +51,10 @@ def run_claimed(
     started = time.time()
     if not request.is_queued:  # a server has its reaper for that
         end_lost_builds(state.connection)
-    history = History(images=journal.images_of(state.connection, request.project_id, SERVICE))
+    history = History(
+        images=journal.images_of(state.connection, request.project_id, SERVICE),
+        last_built=lambda service: _last_built(state, request, service),
+    )
     redact = _redactor(request)
     books = _Books(state, request, history, cancel, redact)
     with Journal(
@@ -97,6 +101,12 @@ def run_claimed(
                 status = _status(outcome)
                 log.finish(status, _columns(outcome, result), metrics.of_build(status, result))
     return result
+
+
+def _last_built(state: State, request: BuildRequest, service: str) -> Previous | Forgotten | None:
+    from dockwright.services import explain
+
+    return explain.previous_of(state, request, service)
 
 
 def _say_what_frees(state: State, error: DockwrightError | None) -> None:
@@ -252,7 +262,13 @@ def _artifacts(outcome: Outcome) -> list[tuple[str, str, str]]:
         if plan.manifest is not None and plan.reuse is None:
             kept += outcome.generated or [("dockerfile", "Dockerfile", plan.dockerfile_text)]
             kept.append(("plan", f"plan-{plan.service}.json", plan.manifest_json()))
-    return kept
+    return kept + [_explanation_artifact(image) for image in outcome.images if image.explanation is not None]
+
+
+def _explanation_artifact(image: Image) -> tuple[str, str, str]:
+    assert image.explanation is not None
+    path = explanations.path_of(image.service)
+    return explanations.KIND, path, json.dumps(image.explanation.as_dict())
 
 
 def _status(outcome: Outcome) -> Status:
@@ -293,10 +309,7 @@ def _service(image: Image) -> dict[str, Any]:
         "digest": image.digest,
         "reused": image.reused,
         "seconds": image.seconds,
-        "steps": [
-            {"name": step.name, "cached": step.cached, "seconds": step.seconds, "cause": None, "detail": None}
-            for step in image.steps
-        ],
+        "steps": [step.as_dict() for step in image.explanation.steps] if image.explanation else [],
         "context_bytes": image.context_bytes,
         "context_files": image.context_files,
         "pushed": asdict(image.pushed) if image.pushed else None,

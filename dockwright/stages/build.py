@@ -9,14 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dockwright.docker.engine import Engine
-from dockwright.domain.image import Image, Step
+from dockwright.domain.image import Image
 from dockwright.domain.plan import SECRET_VARIABLE, Plan, Sent, ServicePlan, secret_id
 from dockwright.errors import DiskFull, SourceChanged
 from dockwright.stages.base_images import tcp_ports
 from dockwright.stages.context import StageContext
+from dockwright.stages.explaining import Question
 
 if TYPE_CHECKING:
     from dockwright.docker.rawjson import LogLine, Vertex
+    from dockwright.domain.explanation import Explanation
 
 CONTEXT_VERTEX = "[internal] load build context"
 
@@ -41,29 +43,30 @@ def _build(ctx: StageContext, engine: Engine, plan: ServicePlan) -> Image:
     for ref, local in plan.substitutes.items():
         ctx.log(f"{local} stands for {ref}")
     started = time.monotonic()
-    digest, steps = _run(ctx, engine, plan) if ctx.builder.kind == "shared" else _run_apart(ctx, engine, plan)
+    digest, explanation = _run(ctx, engine, plan) if ctx.builder.kind == "shared" else _run_apart(ctx, engine, plan)
     # An image that fails its tests, or whose deployment fails, is no image of the project's.
     ctx.on_failure.append(lambda: engine.remove_image(plan.tags[0]))
-    return _image(engine, plan, digest, seconds=time.monotonic() - started, steps=steps)
+    return _image(engine, plan, digest, seconds=time.monotonic() - started, explanation=explanation)
 
 
-def _run_apart(ctx: StageContext, engine: Engine, plan: ServicePlan) -> tuple[str, tuple[Step, ...]]:
+def _run_apart(ctx: StageContext, engine: Engine, plan: ServicePlan) -> tuple[str, Explanation]:
     """On the client's own builder, and from there to our engine."""
     from dockwright.stages import isolation
 
     with isolation.builder_with_bases(ctx, engine, plan) as (worker, its_plan):
-        digest, steps = _run(ctx, worker, its_plan)
-        return isolation.bring(ctx, worker, engine, plan, digest), steps
+        digest, explanation = _run(ctx, worker, its_plan)
+        return isolation.bring(ctx, worker, engine, plan, digest), explanation
 
 
-def _run(ctx: StageContext, engine: Engine, plan: ServicePlan) -> tuple[str, tuple[Step, ...]]:
-    """The image's digest on the engine that builds it, and the steps."""
+def _run(ctx: StageContext, engine: Engine, plan: ServicePlan) -> tuple[str, Explanation]:
+    """The image's digest on the engine that builds it, and why its steps ran."""
     from dockwright.docker.buildx import Build
 
     folder = ctx.make_workspace(f"build-{plan.service}")
     build = Build(_for_this_host(ctx, plan, folder), folder / "metadata.json", ctx.redact)
     reporter = _Reporter(ctx, plan)
-    with _Beside(ctx, plan, reporter), reporter:
+    question = Question(ctx, engine, plan)
+    with _Beside(ctx, plan, reporter, question), reporter:
         digest = build.run(reporter, ctx.cancel, ctx.builder.docker_host, _secret_env(ctx))
     if changed := reporter.changed:
         engine.remove_image(digest, force=True)
@@ -71,7 +74,7 @@ def _run(ctx: StageContext, engine: Engine, plan: ServicePlan) -> tuple[str, tup
             f"{', '.join(changed[:3])} changed while it was being built, so the image may hold either version",
             remedy="Build again; what an app writes while it runs belongs into .dockerignore",
         )
-    return digest, build.steps()
+    return digest, question.answer(build.steps())
 
 
 def _secret_env(ctx: StageContext) -> dict[str, str]:
@@ -103,7 +106,7 @@ def _image(
     *,
     reused: bool = False,
     seconds: float = 0.0,
-    steps: tuple[Step, ...] = (),
+    explanation: Explanation | None = None,
 ) -> Image:
     found = engine.image(digest)
     assert found is not None, "the engine has the image that was just built"
@@ -116,7 +119,8 @@ def _image(
         manifest_digest=plan.manifest_digest,
         reused=reused,
         seconds=round(seconds, 3),
-        steps=steps,
+        steps=explanation.reported() if explanation else (),
+        explanation=explanation,
         context_files=plan.context_files,
         context_bytes=plan.context_bytes,
         # The app listens on the port that its own Dockerfile exposes; nginx's base brings its 80 besides.
@@ -145,10 +149,12 @@ def check_disk(ctx: StageContext, engine: Engine) -> None:
 
 
 class _Beside:
-    """What need not be done before the builder starts: the word of what it is sent, and the manifest that is kept."""
+    """What need not be done before the builder starts: the word of what it is sent, the manifest that is kept, and
+    what its steps are explained from.
+    """
 
-    def __init__(self, ctx: StageContext, plan: ServicePlan, reporter: _Reporter) -> None:
-        self._ctx, self._plan, self._reporter = ctx, plan, reporter
+    def __init__(self, ctx: StageContext, plan: ServicePlan, reporter: _Reporter, question: Question) -> None:
+        self._ctx, self._plan, self._reporter, self._question = ctx, plan, reporter, question
         self._sending = plan.sending()
         self._error: Exception | None = None
         self._thread = threading.Thread(target=self._run, name="beside-build")
@@ -163,6 +169,7 @@ class _Beside:
         try:
             self._sending.note()
             self._plan.manifest_json()
+            self._question.gather()
         except Exception as error:  # noqa: BLE001 - raised again when the builder has ended
             self._error = error
 

@@ -1,0 +1,231 @@
+"""Why each step of a build ran: one root cause for each, told from two input manifests and what BuildKit reported.
+
+A step's inputs are its own and the results of the steps that it rests on. What is new about its own is its cause; if
+nothing is, and a step before it ran for a reason, it ran because of that one; if nothing at all is new, its result was
+there before and is not any more. Whatever cannot be told is `unknown`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from dockwright.domain.explanation import Cause, Circumstances, ExplainedStep, Explanation, Forgotten, Previous
+from dockwright.domain.image import Step
+from dockwright.domain.plan import InputManifest
+from dockwright.insight.differences import Difference, Passed, difference, followed, pairs
+from dockwright.insight.graph import Keys, Node, graph
+
+
+@dataclass(frozen=True, slots=True)
+class Root:
+    """A difference, and the step that it is one of."""
+
+    difference: Difference
+    node: Node
+
+
+def explain(
+    manifest: InputManifest,
+    steps: Sequence[Step],
+    circumstances: Circumstances,
+    previous: Previous | Forgotten | None,
+) -> Explanation:
+    """`steps` are as BuildKit reported them, in its order; those of other targets than the manifest's are unknown."""
+    told = _Explainer(manifest, steps, circumstances, previous).steps()
+    return Explanation(
+        previous_build_id=previous.build_id if previous else None,
+        steps=told,
+        causes=_causes(told),
+        circumstances=circumstances,
+    )
+
+
+class _Explainer:
+    def __init__(
+        self,
+        manifest: InputManifest,
+        steps: Sequence[Step],
+        circumstances: Circumstances,
+        previous: Previous | Forgotten | None,
+    ) -> None:
+        keys = Keys()
+        self._reported, self._now, self._previous = steps, circumstances, previous
+        self._nodes = graph(manifest, keys)
+        self._of = {node.mark: node for node in reversed(self._nodes) if node.mark}
+        ran = [node for step in steps if not step.cached and (node := self._node(step)) and not node.is_image]
+        # BuildKit runs what two targets have in common once, and reports it under the name of one of them.
+        self._ran = {node.key for node in ran}
+        self._roots: dict[int, Root | None] = {}
+        if isinstance(previous, Previous):
+            self._old = graph(previous.manifest, keys)
+            self._old_keys = {node.key for node in self._old}
+            self._pairs = pairs(self._old, self._nodes)
+            self._passed = Passed(previous.circumstances.args, circumstances.args)
+
+    def _node(self, step: Step) -> Node | None:
+        mark, _, shown = step.name.partition("] ")
+        node = self._of.get(mark)
+        return node if node and shown.removeprefix("LINK ").startswith(f"{node.step.instruction} ") else None
+
+    def steps(self) -> tuple[ExplainedStep, ...]:
+        names = {id(node): step.name for step in self._reported if (node := self._node(step))}
+        order = {id(node): place for place, node in enumerate(self._nodes)}
+        carriers: dict[int, str] = {}
+        told: dict[int, ExplainedStep] = {}
+        places = [(order.get(id(node), -1) if (node := self._node(step)) else -1) for step in self._reported]
+        # A root is told before the steps that follow from it, whenever BuildKit came to them.
+        for place in sorted(range(len(self._reported)), key=places.__getitem__):
+            step = self._reported[place]
+            told[place] = self._step(step, self._node(step), names, carriers)
+        return tuple(told[place] for place in range(len(self._reported)))
+
+    def _step(self, step: Step, node: Node | None, names: dict[int, str], carriers: dict[int, str]) -> ExplainedStep:
+        line = node.step.line if node else None
+        is_image = node.is_image if node else "] FROM " in step.name
+        if step.cached or is_image:
+            return ExplainedStep(name=step.name, cached=True, seconds=step.seconds, line=line)
+        plain = ExplainedStep(name=step.name, cached=False, seconds=step.seconds, line=line)
+        root = self._root(node) if node else None
+        if root is None:
+            found = Difference("unknown", "it is no step of the plan")
+            return replace(plain, cause=found.cause, detail=found.detail)
+        own = root.difference
+        carrier = carriers.setdefault(id(root.node), step.name)
+        if root.node is node or carrier == step.name:
+            return replace(plain, cause=own.cause, detail=own.detail)
+        return replace(plain, cause="earlier_step", detail=carrier)
+
+    # --- why a step ran --------------------------------------------------------------------------------------------
+
+    def _root(self, node: Node) -> Root:
+        """Of a step that ran."""
+        if (overall := self._overall()) is not None:
+            return Root(overall, node)
+        return self._origin(node) or Root(self._lost(node), node)
+
+    def _overall(self) -> Difference | None:
+        """What holds for every step of this build."""
+        if self._previous is None:
+            return Difference("first_build", None)
+        if self._now.no_cache is not None:
+            return Difference("no_cache", self._now.no_cache)
+        if isinstance(self._previous, Forgotten):
+            return Difference("unknown", f"what build {self._previous.build_id} was made of is not kept any more")
+        return None
+
+    def _origin(self, node: Node) -> Root | None:
+        """Why its inputs are not what they were; None where they are."""
+        if node.key in self._old_keys:
+            return None
+        if id(node) not in self._roots:
+            self._roots[id(node)] = self._find_origin(node)
+        return self._roots[id(node)]
+
+    def _find_origin(self, node: Node) -> Root:
+        before = self._pairs.get(id(node))
+        own = difference(node, before, self._passed)
+        parent = self._origin(node.parent) if node.parent else None
+        if node.parent and node.parent.is_image and parent and (own is None or parent.difference.rank <= own.rank):
+            return parent
+        if own is not None:
+            return Root(own, node)
+        if parent is not None and node.parent is not None and node.parent.key in self._ran:
+            return parent
+        if any(source.key in self._ran and self._origin(source) for source in node.sources):
+            return next(root for source in node.sources if (root := self._origin(source)) and source.key in self._ran)
+        return self._from_cached(node, before, parent)
+
+    def _from_cached(self, node: Node, before: Node | None, parent: Root | None) -> Root:
+        """Nothing that it rests on ran, and yet that is not what it was: an earlier build had made it."""
+        if parent is not None:
+            return parent
+        origins = [root for source in node.sources if (root := self._origin(source))]
+        if origins:
+            # What it copies may be the same all the same.
+            is_certain = all(source.is_image for source in node.sources)
+            return origins[0] if is_certain else Root(Difference("unknown", _CHANGED_BEFORE), node)
+        if before is not None and (found := followed(node, before, self._nodes)):
+            return Root(found, node)
+        return Root(Difference("unknown", None), node)
+
+    def _lost(self, node: Node) -> Difference:
+        """All its inputs are what they were, and its result was not there."""
+        assert isinstance(self._previous, Previous)
+        before, now = self._previous.circumstances, self._now
+        if hidden := next((reason for one in node.behind() if (reason := one.hidden_input())), None):
+            return Difference("unknown", hidden)
+        if (before.builder, before.engine) != (now.builder, now.engine):
+            names = (before.builder, now.builder)
+            return Difference("other_builder", " → ".join(names) if names[0] != names[1] else f"{names[0]}: new engine")
+        if before.version != now.version:
+            return Difference("unknown", f"the engine was {before.version} and is {now.version}")
+        if before.front_end != now.front_end:
+            return Difference("unknown", f"the front end was {before.front_end} and is {now.front_end}")
+        return Difference("evicted", None)
+
+
+_CHANGED_BEFORE = "what it copies was built anew before, and whether it is the same cannot be told"
+
+
+# --- the causes by what they cost ------------------------------------------------------------------------------------
+
+
+def _causes(steps: Iterable[ExplainedStep]) -> tuple[Cause, ...]:
+    groups: dict[str, list[ExplainedStep]] = {}
+    heads: dict[str, str] = {}
+    ran = [step for step in steps if step.cause is not None]
+    for step in ran:
+        if step.cause != "earlier_step":
+            heads[step.name] = f"{step.cause} {step.detail}"
+    for step in ran:
+        name = step.detail if step.cause == "earlier_step" else step.name
+        assert isinstance(name, str)
+        groups.setdefault(heads[name], []).append(step)
+    return tuple(sorted(map(_cause, groups.values()), key=lambda cause: -cause.seconds))
+
+
+def _cause(steps: list[ExplainedStep]) -> Cause:
+    steps = sorted(steps, key=lambda step: step.line or 0)
+    head = next(step for step in steps if step.cause != "earlier_step")
+    assert head.cause is not None and head.cause != "earlier_step"
+    names = (head.name, *(step.name for step in steps if step is not head))
+    return Cause(
+        cause=head.cause, detail=head.detail, steps=names, seconds=sum(step.seconds for step in steps), line=head.line
+    )
+
+
+# --- in words ---------------------------------------------------------------------------------------------------------
+
+
+def sentence(cause: Cause) -> str:
+    """`3 steps ran because requirements.txt changed: 12.1 s`."""
+    count = len(cause.steps)
+    return f"{count} step{'' if count == 1 else 's'} ran because {because(cause)}: {cause.seconds:.1f} s"
+
+
+def because(cause: Cause) -> str:
+    """What stands behind "because"."""
+    detail = cause.detail
+    if isinstance(detail, list):
+        more = f" and {len(detail) - 3} more files" if len(detail) > 4 else ""
+        return f"{', '.join(detail[:3] if more else detail)}{more} changed"
+    return _BECAUSE[cause.cause].format(detail=detail) if detail else _BECAUSE_ALONE[cause.cause]
+
+
+_BECAUSE = {
+    "first_build": "{detail}",
+    "no_cache": "{detail} asks for it",
+    "base_moved": "the image {detail} moved",
+    "instruction_changed": "the instruction {detail} changed",
+    "arg_changed": "the argument {detail} changed",
+    "evicted": "{detail}",
+    "other_builder": "the builder is another one ({detail})",
+    "unknown": "of a reason that cannot be told ({detail})",
+}
+_BECAUSE_ALONE = {
+    **_BECAUSE,
+    "first_build": "there is no earlier build",
+    "evicted": "their results were not in the builder's cache any more",
+    "unknown": "of a reason that cannot be told",
+}

@@ -1,0 +1,70 @@
+"""Why the steps of an image ran: what must be known is gathered beside the build, the answer is told at its end."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from dockwright.docker.engine import Engine
+from dockwright.domain.explanation import Circumstances, Explanation, Forgotten, Previous
+from dockwright.domain.image import Step
+from dockwright.domain.plan import InputManifest, ServicePlan
+from dockwright.stages.context import StageContext
+
+WORTH_TELLING = 0.5
+"""Seconds that a cause must have cost for its line in the log."""
+MOST_TOLD = 3
+
+
+class Question:
+    """Why did the steps run? `gather` beside the build, `answer` once it is done."""
+
+    def __init__(self, ctx: StageContext, engine: Engine, plan: ServicePlan) -> None:
+        self._ctx, self._engine, self._plan = ctx, engine, plan
+        self._circumstances: Circumstances | None = None
+        self._previous: Previous | Forgotten | None = None
+        self._manifest: InputManifest | None = None
+
+    def gather(self) -> None:
+        from dockwright.insight import advice, dockerfile, explain, inputs  # noqa: F401 - loaded while BuildKit works
+
+        ctx, plan = self._ctx, self._plan
+        engine = self._engine.info()
+        self._circumstances = Circumstances(
+            builder=ctx.builder.name,
+            engine=str(engine.get("ID") or ""),
+            version=str(engine.get("ServerVersion") or ""),
+            front_end=dockerfile.syntax_of(plan.dockerfile_text),
+            args=plan.args,
+            no_cache=_who_wants_no_cache(ctx) if plan.no_cache else None,
+        )
+        self._previous = ctx.history.last_built(plan.service)
+        self._manifest = plan.manifest
+        if ctx.redact:
+            # What is kept of the build before has no secrets in it either.
+            self._manifest = inputs.from_json(ctx.redact(plan.manifest_json()))
+
+    def answer(self, steps: tuple[Step, ...]) -> Explanation:
+        from dockwright.insight import advice, explain
+
+        manifest = self._manifest
+        assert manifest is not None and self._circumstances is not None, "the build has run"
+        told = explain.explain(manifest, steps, self._circumstances, self._previous)
+        causes = tuple(replace(cause, advice=advice.advice(cause, told, manifest)) for cause in told.causes)
+        told = replace(told, causes=causes)
+        self._tell(told)
+        return told
+
+    def _tell(self, told: Explanation) -> None:
+        from dockwright.insight.explain import sentence
+
+        worth = [cause for cause in told.causes if cause.seconds >= WORTH_TELLING and cause.cause in _NEWS]
+        for cause in worth[:MOST_TOLD]:
+            self._ctx.log(sentence(cause))
+
+
+_NEWS = ("base_moved", "instruction_changed", "arg_changed", "files_changed", "evicted", "other_builder")
+"""What who builds may not know yet."""
+
+
+def _who_wants_no_cache(ctx: StageContext) -> str:
+    return "--no-cache" if ctx.request.no_cache else "the profile dev"
