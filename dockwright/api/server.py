@@ -91,7 +91,8 @@ class Server:
 
 
 def _distributed(state: State) -> State:
-    from dockwright.queue.distributed import RedisBus, check_broker
+    from dockwright.queue.distributed import RedisBus
+    from dockwright.services.bus import check_broker
 
     check_broker(state.settings)
     bus = RedisBus(state.settings)

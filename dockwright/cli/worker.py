@@ -21,7 +21,8 @@ def worker(as_json: bool) -> None:
     Example: dockwright worker
     """
     from dockwright import logs
-    from dockwright.queue.distributed import DistributedWorker, RedisBus, check_broker
+    from dockwright.queue.distributed import DistributedWorker, RedisBus
+    from dockwright.services.bus import check_broker
     from dockwright.services.state import State
 
     settings = open_state().settings

@@ -109,7 +109,7 @@ def upgrade(settings: Settings) -> str:
         raise _translated(error, settings) from error
     except CommandError as error:
         raise DatabaseError(
-            f"The database {_shown(settings)} was written by a newer Dockwright ({error})",
+            f"The database {shown(settings)} was written by a newer Dockwright ({error})",
             remedy="Install that version",
         ) from error
     finally:
@@ -127,7 +127,7 @@ def _lock_schema(connection: AlchemyConnection) -> None:
         connection.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": _UPGRADE_LOCK})
 
 
-def _shown(settings: Settings) -> str:
+def shown(settings: Settings) -> str:
     """Where the database is, without a password."""
     return str(settings.database_file or settings.database_url.rpartition("@")[2])
 
@@ -137,4 +137,4 @@ def _translated(error: Exception, settings: Settings) -> DatabaseError:
     if settings.database_file is not None:
         remedy = "Check the folder's permissions and free space, or set DOCKWRIGHT_HOME to another folder"
     first = (str(error).splitlines() or [""])[0]
-    return DatabaseError(f"The database {_shown(settings)} cannot be used: {first}", remedy=remedy)
+    return DatabaseError(f"The database {shown(settings)} cannot be used: {first}", remedy=remedy)

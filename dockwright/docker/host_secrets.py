@@ -16,13 +16,18 @@ from dockwright.settings import Settings
 _ASKED = re.compile(r"--mount=(?=\S*type=secret)\S*\bid=([\w.-]+)")
 
 
-def secrets_for(dockerfile_text: str, given: set[str], settings: Settings, folder: Path) -> list[str]:
-    """`id=…,src=…` for each of ours that is asked for and that the user has not given; files go below `folder`."""
+def secrets_for(
+    dockerfile_text: str, given: set[str], settings: Settings, folder: Path, *, with_credentials: bool
+) -> list[str]:
+    """`id=…,src=…` for each of ours that is asked for and that the user has not given; files go below `folder`.
+
+    `with_credentials`: also package indexes whose addresses hold a name or a password.
+    """
     asked = set(_ASKED.findall(dockerfile_text)) - given
     found = []
     if "ca" in asked and (bundle := host.ca_bundle(settings)):
         found.append(f"id=ca,src={bundle}")
-    if "pip" in asked and (text := host.pip_config(os.environ, with_credentials=True)):
+    if "pip" in asked and (text := host.pip_config(os.environ, with_credentials=with_credentials)):
         path = folder / "pip.conf"
         path.touch(mode=0o600)
         path.write_text(text, encoding="utf-8")

@@ -18,9 +18,9 @@ from celery.signals import worker_shutting_down
 from kombu.exceptions import OperationalError
 
 from dockwright.db.queue import Claim
-from dockwright.errors import BrokerUnreachable, DatabaseError, DockwrightError
+from dockwright.errors import DatabaseError, DockwrightError
 from dockwright.queue.worker import ReaperThread, Worker
-from dockwright.services.bus import Bus
+from dockwright.services.bus import CONNECT_SECONDS, Bus
 from dockwright.services.state import State
 from dockwright.settings import Settings
 
@@ -29,7 +29,6 @@ log = structlog.get_logger()
 QUEUE = "builds"
 TASK = "dockwright.build"
 CHANNEL = "dockwright:"
-SEND_SECONDS = 2.0
 RECONNECT_SECONDS = 1.0
 NUDGE_SECONDS = 2.0
 
@@ -51,11 +50,11 @@ def celery_app(settings: Settings) -> Celery:
         broker_connection_retry_on_startup=True,
         broker_transport_options={
             "socket_timeout": 10,
-            "socket_connect_timeout": SEND_SECONDS,
+            "socket_connect_timeout": CONNECT_SECONDS,
             # A worker that died gives its message back after this long; the reaper has sent another one by then.
             "visibility_timeout": 3600,
         },
-        redis_socket_connect_timeout=SEND_SECONDS,
+        redis_socket_connect_timeout=CONNECT_SECONDS,
         worker_hijack_root_logger=False,
         worker_send_task_events=False,
         enable_utc=True,
@@ -69,7 +68,9 @@ class RedisBus(Bus):
     def __init__(self, settings: Settings) -> None:
         super().__init__()
         self._celery = celery_app(settings)
-        self._redis = redis.Redis.from_url(settings.redis_url, socket_connect_timeout=SEND_SECONDS, socket_timeout=10)
+        self._redis = redis.Redis.from_url(
+            settings.redis_url, socket_connect_timeout=CONNECT_SECONDS, socket_timeout=10
+        )
         self._ended = threading.Event()
         self._listening: threading.Thread | None = None
 
@@ -197,16 +198,3 @@ class DistributedWorker:
             self._celery.backend.store_result(claim.task_id, result, state)
         except (redis.RedisError, CeleryError, OSError) as error:
             log.debug("task_state.lost", build=claim.build_id, reason=str(error))
-
-
-def check_broker(settings: Settings) -> None:
-    """Raises `BrokerUnreachable`."""
-    client = redis.Redis.from_url(settings.redis_url, socket_connect_timeout=SEND_SECONDS, socket_timeout=SEND_SECONDS)
-    try:
-        client.ping()
-    except redis.RedisError as error:
-        raise BrokerUnreachable(
-            f"Redis cannot be reached: {error}", remedy="Check REDIS_URL, and that the server runs"
-        ) from error
-    finally:
-        client.close()

@@ -8,6 +8,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
+from dockwright.errors import BrokerUnreachable
+from dockwright.settings import Settings
+
+CONNECT_SECONDS = 2.0
+"""How long Redis may take to answer."""
+
 Listener = Callable[[int], None]
 """Takes the id of a build. Called from any thread; must return at once and raise nothing."""
 
@@ -47,3 +53,19 @@ class Bus:
         with self._lock:
             self._written = tuple(one for one in self._written if one is not listener)
             self._queued = tuple(one for one in self._queued if one is not listener)
+
+
+def check_broker(settings: Settings) -> None:
+    """Raises `BrokerUnreachable`."""
+    import redis
+
+    seconds = {"socket_connect_timeout": CONNECT_SECONDS, "socket_timeout": CONNECT_SECONDS}
+    client = redis.Redis.from_url(settings.redis_url, **seconds)
+    try:
+        client.ping()
+    except redis.RedisError as error:
+        raise BrokerUnreachable(
+            f"Redis cannot be reached: {error}", remedy="Check REDIS_URL, and that the server runs"
+        ) from error
+    finally:
+        client.close()

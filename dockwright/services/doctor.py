@@ -8,17 +8,18 @@ import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
 from dockwright import process
 from dockwright.db import schema
+from dockwright.db.connection import PostgresConnection
 from dockwright.docker import bootstrap, host, registry
 from dockwright.docker.buildx import find_plugin
 from dockwright.docker.engine import Engine
-from dockwright.errors import DockwrightError
+from dockwright.errors import DatabaseError, DockwrightError
 from dockwright.services import bases
 from dockwright.settings import Settings
 
@@ -179,25 +180,37 @@ def _certificates(settings: Settings) -> Iterator[Finding]:
 
 def _database(settings: Settings) -> Iterator[Finding]:
     file = settings.database_file
-    if file is None or not file.exists():
+    if file is not None and not file.exists():
         yield Finding(severity="ok", place="database", message="Not there yet; the first command makes it")
         return
     try:
-        with sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True) as connection:
-            revision = schema.revision(connection)
-    except sqlite3.Error as error:
+        found = _revision_of(settings)
+    except (sqlite3.Error, DatabaseError) as error:
         yield Finding(
             severity="error",
             place="database",
-            message=f"{file} cannot be read: {error}",
-            remedy="Check its permissions, or set DOCKWRIGHT_HOME to another folder",
+            message=error.message if isinstance(error, DatabaseError) else f"{file} cannot be read: {error}",
+            remedy="Check DATABASE_URL, or for a file its permissions, or set DOCKWRIGHT_HOME to another folder",
         )
         return
-    yield _revision(file, revision or "none")
+    yield _revision(schema.shown(settings), found or "none")
 
 
-def _revision(file: Path, revision: str) -> Finding:
-    message = f"{file} is at revision {revision}"
+def _revision_of(settings: Settings) -> str | None:
+    """Without bringing it up to date, as `schema.connect` would."""
+    if settings.database_file is None:
+        connection = PostgresConnection(settings.database_url)
+        try:
+            return schema.revision(connection)
+        finally:
+            connection.close()
+    file = settings.database_file.absolute()
+    with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True)) as opened:
+        return schema.revision(opened)
+
+
+def _revision(database: str, revision: str) -> Finding:
+    message = f"{database} is at revision {revision}"
     if revision == schema.HEAD:
         return Finding(severity="ok", place="database", message=message)
     return Finding(
@@ -206,6 +219,21 @@ def _revision(file: Path, revision: str) -> Finding:
         message=f"{message}, and this version's is {schema.HEAD}",
         remedy="Bring it up to date with: dockwright db upgrade",
     )
+
+
+def _queue(settings: Settings) -> Iterator[Finding]:
+    if settings.queue_backend == "embedded":
+        message = f"Embedded: a server runs up to {settings.max_workers} builds at once"
+        yield Finding(severity="ok", place="queue", message=message)
+        return
+    from dockwright.services.bus import check_broker
+
+    try:
+        check_broker(settings)
+    except DockwrightError as error:
+        yield Finding(severity="error", place="queue", message=error.message, remedy=error.remedy)
+        return
+    yield Finding(severity="ok", place="queue", message="Celery; Redis answers")
 
 
 CHECKS: dict[str, Callable[[Settings], Iterator[Finding]]] = {
@@ -217,6 +245,7 @@ CHECKS: dict[str, Callable[[Settings], Iterator[Finding]]] = {
     "registry": _registry,
     "certificates": _certificates,
     "database": _database,
+    "queue": _queue,
     "edge": _haproxy,
     "git": _git,
 }
