@@ -88,7 +88,8 @@ def _for_this_host(ctx: StageContext, plan: ServicePlan, folder: Path) -> Servic
     from dockwright.insight.dockerfile import parse, without_syntax
 
     given = {secret_id(secret) for secret in plan.secrets}
-    ours = secrets_for(plan.dockerfile_text, given, ctx.settings, folder)
+    # Whoever may queue a build could print them: a server's own credentials are for its operator's commands alone.
+    ours = secrets_for(plan.dockerfile_text, given, ctx.settings, folder, with_credentials=not ctx.request.is_queued)
     plan = replace(plan, secrets=(*plan.secrets, *ours))
     syntax = parse(plan.dockerfile_text).syntax
     if syntax is None or is_reachable(syntax):
