@@ -147,7 +147,7 @@ def _fail(state: State, claim: Claim, error: Exception) -> None:
     columns = {"error_code": code, "error_message": shown}
     try:
         with Journal(state.connection, claim.build_id, cancel=Cancel(), attempt=claim.attempt) as journal:
-            journal.sink(Event("log", shown, time.time(), "fetch"))
+            journal.sink(Event("log", shown, time.time()))
             journal.finish("failed", columns)
     except LeaseLost:
         return  # it was ended
