@@ -4,37 +4,55 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from dockwright.cli.output import json_option, print_json, say
-from dockwright.errors import DockerfileSyntax
+from dockwright.cli.output import counted, json_option, print_json, say, size
+
+if TYPE_CHECKING:
+    from dockwright.insight.findings import Finding
+
+_MARKS = {"error": "✘", "warning": "!", "info": "·"}
 
 
-@click.command(short_help="Check a Dockerfile's syntax without building.")
+@click.command(short_help="Find what is wrong before anything is built.")
 @click.argument("path", metavar="[PATH]", type=click.Path(path_type=Path), default=".")
 @json_option
 def check(path: Path, as_json: bool) -> None:
-    """Check a Dockerfile's syntax without building, with BuildKit's own parser.
+    """Find what is wrong with a folder before anything is built.
+
+    Dockerfile, compose file, requirements, secrets, the context, base images. Only errors make it fail.
+    A comment "# dockwright: ignore=CODE" above a line silences a finding.
 
     Example: dockwright check ~/my-app
     """
-    from dockwright.insight.dockerfile import parse
-    from dockwright.sources.detect import detect
-    from dockwright.stages.plan import find_dockerfile
+    from dockwright import settings
+    from dockwright.process import Cancel
+    from dockwright.services.check import check as look
 
-    detect(str(path))
-    dockerfile = find_dockerfile(path, None)
-    try:
-        parsed = parse(dockerfile.read_text(encoding="utf-8", errors="surrogateescape"), "Dockerfile")
-    except DockerfileSyntax as error:
-        if as_json:
-            finding = {"severity": "error", "message": error.message, "remedy": error.remedy, "place": str(dockerfile)}
-            print_json({"ok": False, "findings": [finding]})
-            sys.exit(1)
-        raise
+    checked = look(settings.load(), path, Cancel())
     if as_json:
-        print_json({"ok": True, "findings": []})
+        findings = [one.as_dict() for one in checked.findings]
+        print_json({"ok": checked.is_ok, "findings": findings, "contexts": list(checked.contexts)})
     else:
-        targets = len(parsed.targets)
-        say(f"{dockerfile}: the syntax is right ({targets} build target{'s' if targets != 1 else ''})")
+        for finding in checked.findings:
+            _show(finding)
+        _sum_up(checked.findings, checked.contexts)
+    if not checked.is_ok:
+        sys.exit(1)
+
+
+def _show(finding: Finding) -> None:
+    say(f"{_MARKS[finding.severity]} {finding.place}  {finding.message}  [{finding.code}]")
+    say(f"    {finding.remedy}")
+
+
+def _sum_up(findings: tuple[Finding, ...], contexts: tuple[dict[str, Any], ...]) -> None:
+    for one in contexts:
+        where = "the folder" if one["path"] == "." else one["path"]
+        say(f"Sent to the builder from {where}: {size(one['bytes'])} in {counted(one['files'], 'file')}")
+    counts = [(name, sum(one.severity == name for one in findings)) for name in ("error", "warning")]
+    notes = sum(one.severity == "info" for one in findings)
+    told = [counted(count, name) for name, count in counts if count] + ([counted(notes, "note")] if notes else [])
+    say(", ".join(told) if told else "Nothing is wrong")

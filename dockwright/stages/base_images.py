@@ -10,9 +10,10 @@ from typing import Any
 from dockwright.docker.bases import parse_substitutes, substitute_for
 from dockwright.docker.engine import Engine
 from dockwright.errors import BaseImageMissing, DockerfileSyntax, RegistryUnreachable
+from dockwright.settings import Settings
 from dockwright.stages.context import StageContext
 
-_NAME = re.compile(
+NAME = re.compile(
     r"(?:(?:[A-Za-z0-9][A-Za-z0-9.-]*|\[[0-9A-Fa-f:]+\])(?::\d+)?/)?"  # the registry
     r"[a-z0-9]+(?:[._-]+[a-z0-9]+)*(?:/[a-z0-9]+(?:[._-]+[a-z0-9]+)*)*"
     r"(?::\w[\w.-]{0,127})?(?:@[a-z0-9]+:[a-f0-9]{32,})?",
@@ -65,13 +66,13 @@ def base_images(ctx: StageContext, engine: Engine, refs: tuple[str, ...]) -> Bas
     """Raises `BaseImageMissing` or `RegistryUnreachable` for one that can be had nowhere."""
     bases = BaseImages()
     for ref in refs:
-        if not _NAME.fullmatch(ref):
+        if not NAME.fullmatch(ref):
             raise DockerfileSyntax(
                 f"The Dockerfile is built on {ref!r}, which cannot be an image's name",
                 remedy="Names of images are written in small letters, like python:3.12-slim",
             )
         found = _newest(ctx, engine, ref) if ctx.request.profile == "dev" else engine.image(ref)
-        if found is None and (local := substitute_for(ref, _substitutes(ctx, engine))):
+        if found is None and (local := substitute_for(ref, substitutes(ctx.settings, engine))):
             found = engine.image(local)
             if found is not None:
                 bases.substitutes[ref] = local
@@ -79,10 +80,10 @@ def base_images(ctx: StageContext, engine: Engine, refs: tuple[str, ...]) -> Bas
     return bases
 
 
-def _substitutes(ctx: StageContext, engine: Engine) -> Mapping[str, str]:
+def substitutes(settings: Settings, engine: Engine) -> Mapping[str, str]:
     """Pattern of names → local image: from IMAGE_SUBSTITUTES, else those that `dockwright base` has made."""
-    if ctx.settings.image_substitutes is not None:
-        return parse_substitutes(ctx.settings.image_substitutes)
+    if settings.image_substitutes is not None:
+        return parse_substitutes(settings.image_substitutes)
     return {
         pattern: name
         for image in engine.images({f"{_LABEL}managed": "true"})

@@ -1,0 +1,242 @@
+"""Looks at a folder before any build: its Dockerfiles, what they take in, what its ignore file leaves out.
+
+`context` and `check` share it. Nothing is sent, nothing built, no file's content is read but that of small texts.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from dockwright.errors import DockwrightError, NoDockerfile, UsageError
+from dockwright.insight import context as contexts
+from dockwright.insight import evidence as evidences
+from dockwright.insight import ignore, suggestions, usage
+from dockwright.insight.ballast import ballast
+from dockwright.insight.dockerfile import Dockerfile, parse
+from dockwright.insight.findings import Finding
+from dockwright.insight.inputs import image_refs
+from dockwright.insight.rules_compose import ComposeFile, ServiceBuild, builds, read_compose
+from dockwright.insight.selection import Context
+from dockwright.insight.subject import ImageConfig, environment
+from dockwright.insight.suggestions import Suggested
+from dockwright.insight.usage import Use
+from dockwright.services.known_images import KnownImages
+
+COMPOSE_FILES = ("compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml")
+"""In the order in which compose looks for them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unit:
+    """One image that the folder says how to build."""
+
+    context: Path
+    dockerfile: Path
+    target: str | None = None
+    args: Mapping[str, str] = field(default_factory=dict)
+    service: ServiceBuild | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Folder:
+    """What PATH holds."""
+
+    root: Path
+    units: tuple[Unit, ...]
+    compose: ComposeFile | Finding | None
+    compose_files: tuple[Path, ...]
+
+    def place(self, path: Path) -> str:
+        """As findings name it: seen from the folder."""
+        return os.path.relpath(path, self.root)
+
+
+def look(path: Path) -> Folder:
+    """Raises `PathNotFound` and `NoDockerfile`."""
+    from dockwright.sources.detect import detect
+
+    source = detect(str(path))
+    if not hasattr(source, "path"):
+        raise UsageError(f"{path} is no folder of this machine", remedy="Check it out, and give the folder")
+    root = Path(source.path)
+    files = tuple(root / name for name in COMPOSE_FILES if (root / name).is_file())[:1]
+    compose = _compose(root, files[0]) if files else None
+    found = [
+        Unit(
+            context=(root / build.context).resolve(),
+            dockerfile=(root / build.context / build.dockerfile).resolve(),
+            target=build.target,
+            args=build.args,
+            service=build,
+        )
+        for build in (builds(compose) if isinstance(compose, ComposeFile) else ())
+    ]
+    own = root / "Dockerfile"
+    if own.is_file() and not any(unit.dockerfile == own.resolve() for unit in found):
+        found.insert(0, Unit(context=root, dockerfile=own))
+    if not found and not files:
+        raise NoDockerfile(
+            f"{root} has no Dockerfile and no compose file",
+            remedy="Write a Dockerfile there, or give the folder that has one",
+        )
+    return Folder(root=root, units=tuple(_distinct(found)), compose=compose, compose_files=files)
+
+
+def _distinct(units: Sequence[Unit]) -> list[Unit]:
+    """Several services may share an image."""
+    known: dict[object, Unit] = {}
+    for unit in units:
+        known.setdefault((unit.context, unit.dockerfile, unit.target, tuple(sorted(unit.args.items()))), unit)
+    return list(known.values())
+
+
+def _compose(root: Path, file: Path) -> ComposeFile | Finding:
+    values = dict(os.environ)
+    with suppress(OSError, UnicodeDecodeError):
+        for line in (root / ".env").read_text(encoding="utf-8").splitlines():
+            name, equals, value = line.strip().partition("=")
+            if equals and not name.startswith("#"):
+                values.setdefault(name.removeprefix("export ").strip(), value.strip().strip("\"'"))
+    return read_compose(file.read_text(encoding="utf-8", errors="replace"), file.name, values)
+
+
+class Survey:
+    """One context, and the Dockerfiles that are built with it."""
+
+    def __init__(self, unit: Unit, others: Sequence[Unit], known: KnownImages, rules_text: str | None = None) -> None:
+        """`others` may be built with the same ignore file. `rules_text` stands for the ignore file's own."""
+        self.known = known
+        self.root, self.unit = unit.context, unit
+        self.others = [other for other in others if other.dockerfile != unit.dockerfile or other.target != unit.target]
+        if rules_text is None:
+            self.rules = ignore.load_rules(self.root, unit.dockerfile)
+        else:
+            self.rules = ignore.parse_rules(rules_text)
+        self.walk = contexts.walk(self.root, self.rules)
+        self.context = Context(usage.without_digests(self.root, self.walk))
+        self.read = evidences.reader(self.root)
+
+    @cached_property
+    def text(self) -> str:
+        return self.unit.dockerfile.read_text(encoding="utf-8", errors="surrogateescape")
+
+    @cached_property
+    def dockerfile(self) -> Dockerfile:
+        """Raises `DockerfileSyntax`."""
+        return parse(self.text, self.unit.dockerfile.name)
+
+    @cached_property
+    def uses(self) -> list[Use]:
+        """Raises `DockerfileSyntax`."""
+        return self._uses_of(self.dockerfile, self.unit.args)
+
+    @cached_property
+    def images(self) -> dict[str, ImageConfig]:
+        """Of the images that any build target is built on, as far as the engine has them. Raises `DockerfileSyntax`."""
+        return self.known.configs(_refs(self.dockerfile, self.unit.args))
+
+    def _uses_of(self, dockerfile: Dockerfile, args: Mapping[str, str]) -> list[Use]:
+        """What a base image's ONBUILD takes in is among them."""
+        configs = self.images if dockerfile is self.dockerfile else self.known.configs(_refs(dockerfile, args))
+        env = {name: environment(config) for name, config in configs.items()}
+        triggers = {name: list(config.get("OnBuild") or ()) for name, config in configs.items()}
+        return usage.uses(dockerfile, self.context, args=args, base_env=env, onbuild=triggers)
+
+    @property
+    def ignore_file(self) -> Path:
+        """The one that is there and counts, else the one to write."""
+        own = self.unit.dockerfile.with_name(f"{self.unit.dockerfile.name}.dockerignore")
+        return own if own.is_file() else self.root / ".dockerignore"
+
+    # --- what of it is used ----------------------------------------------------------------------------------------
+
+    @cached_property
+    def used(self) -> frozenset[str]:
+        """By the final target and those that it rests on."""
+        return usage.used_paths(self.uses, usage.needed_by(self.dockerfile, self.unit.target, self.unit.args))
+
+    @cached_property
+    def used_by_any(self) -> frozenset[str]:
+        """By any build target of any Dockerfile that is built with this context."""
+        everything = frozenset(self.context.index.files)
+        paths = usage.used_paths(self.uses)
+        for other in self._other_uses:
+            paths |= everything if other is None else usage.used_paths(other)
+        return paths
+
+    @cached_property
+    def named(self) -> frozenset[str]:
+        """What instructions name themselves: it is wanted, whatever it looks like. A lone `*` names nothing."""
+        found = [*self.uses, *(use for other in self._other_uses for use in other or ())]
+        chosen = [use for use in found if use.source.rpartition("/")[2] not in ("*", "**")]
+        return frozenset().union(*(use.names for use in chosen))
+
+    @cached_property
+    def _other_uses(self) -> list[list[Use] | None]:
+        """None for a Dockerfile that cannot be read: it may take in anything."""
+        found: list[list[Use] | None] = []
+        for path, args in self._other_dockerfiles.items():
+            try:
+                parsed = parse(path.read_text(encoding="utf-8", errors="surrogateescape"), path.name)
+                found.append(self._uses_of(parsed, dict(args)))
+            except (DockwrightError, OSError):
+                found.append(None)
+        return found
+
+    @cached_property
+    def _other_dockerfiles(self) -> dict[Path, tuple[tuple[str, str], ...]]:
+        """Those that share the ignore file: of the compose file's services, and what is named like one beside it."""
+        found = {other.dockerfile: tuple(other.args.items()) for other in self.others if other.context == self.root}
+        for path in sorted(
+            [*self.root.glob("Dockerfile.*"), *self.root.glob("*.Dockerfile"), self.root / "Dockerfile"]
+        ):
+            if path.is_file() and path.suffix != ".dockerignore":
+                found.setdefault(path, ())
+        return {
+            path: args
+            for path, args in found.items()
+            if path != self.unit.dockerfile
+            and path.is_file()
+            and not path.with_name(f"{path.name}.dockerignore").is_file()
+        }
+
+    # --- what could be left out ------------------------------------------------------------------------------------
+
+    @cached_property
+    def suggested(self) -> Suggested:
+        texts = [self.text, *(path.read_text(errors="replace") for path in self._other_dockerfiles)]
+        instructions = [
+            "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("#")) for text in texts
+        ]
+        started = [self.read(name) for name in COMPOSE_FILES]
+        found = ballast(evidences.gather(self.walk, self.read, [*instructions, *started]))
+        return suggestions.suggest(self.context, found, self.used_by_any, self.named, self.rules)
+
+    def left_out_bytes(self) -> int:
+        """Of all that the ignore file leaves out today. What may not be read there does not count."""
+        if not self.rules.patterns:
+            return 0
+        return max(0, _tree_bytes(self.root) - self.walk.bytes)
+
+
+def _refs(dockerfile: Dockerfile, args: Mapping[str, str]) -> set[str]:
+    """Images from elsewhere that any build target needs."""
+    names = [target.label for target in dockerfile.targets]
+    return {ref for name in names for ref in image_refs(dockerfile, target=name, args=args)}
+
+
+def _tree_bytes(root: Path) -> int:
+    """Of regular files, links not followed; folders that may not be entered are passed by, and so is what vanishes."""
+    total = 0
+    for folder, _, names in os.walk(root):
+        for name in names:
+            with suppress(OSError):
+                facts = os.lstat(os.path.join(folder, name))
+                total += facts.st_size if stat.S_ISREG(facts.st_mode) else 0
+    return total
