@@ -270,6 +270,12 @@ class DockerfileSyntax(BuildError):
     code = "dockerfile_syntax"
 
 
+class ComposeFileWrong(BuildError):
+    """The folder's compose file cannot be read, or asks for what cannot be built."""
+
+    code = "compose_file_wrong"
+
+
 class StepFailed(BuildError):
     """An instruction of the Dockerfile ended with an error."""
 

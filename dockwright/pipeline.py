@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from dockwright.domain.image import Image
     from dockwright.domain.plan import Plan
     from dockwright.domain.product import LiveState, Release
+    from dockwright.stages.proof import Proof
     from dockwright.stages.test import TestReport
-    from dockwright.stages.verify import Proof
     from dockwright.targets.cutover import Deployed
 
 
@@ -182,6 +182,11 @@ def _never(ctx: StageContext, so_far: Outcome) -> str | None:
     return None
 
 
+def _together(ctx: StageContext, so_far: Outcome) -> str | None:
+    """A service that needs others cannot be tested without them; `up` waits for the health of all."""
+    return so_far.plan.together if so_far.plan else None
+
+
 def _without_scanner(ctx: StageContext, so_far: Outcome) -> str | None:
     return "no scanner is configured"
 
@@ -193,6 +198,8 @@ def _without_registry(ctx: StageContext, so_far: Outcome) -> str | None:
 def _without_port(ctx: StageContext, so_far: Outcome) -> str | None:
     if not ctx.request.deploy:
         return "not asked for"
+    if so_far.plan is not None and so_far.plan.together:
+        return so_far.plan.together
     if len(so_far.images) != 1 or not so_far.images[0].ports:
         return "the image listens on nothing: it exposes no port"
     return None
@@ -211,7 +218,7 @@ STAGES: tuple[Stage, ...] = (
     Stage("generate", _generate, skip=_without_template),
     Stage("plan", _plan),
     Stage("build", _build),
-    Stage("test", _test),
+    Stage("test", _test, skip=_together),
     Stage("scan", _scan, skip=_without_scanner),
     Stage("push", _push, skip=_without_registry),
     Stage("deploy", _deploy, skip=_without_port),

@@ -19,7 +19,7 @@ from dockwright.errors import DiskFull, SourceChanged, UnsafeSource, UsageError
 from dockwright.insight import context as contexts
 from dockwright.insight import ignore
 from dockwright.sources import bounds
-from dockwright.stages.plan import find_dockerfile
+from dockwright.stages.asked import find_dockerfile
 
 LEVEL = 4
 """Of compression: half as long as the usual 6, and hardly larger."""

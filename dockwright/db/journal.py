@@ -119,12 +119,12 @@ def insert_claimed(
     return build_id
 
 
-def images_of(connection: Connection, project_id: int, service: str, limit: int = 20) -> tuple[BuiltImage, ...]:
-    """The newest good images of a project's service, newest first."""
+def images_of(connection: Connection, project_id: int, limit: int = 100) -> tuple[BuiltImage, ...]:
+    """The newest good images of a project, those of all its services, newest first."""
     rows = connection.execute(
-        "SELECT manifest_digest, digest, name || ':' || tag, profile, build_date, details FROM docker_images"
-        " WHERE project_id = ? AND service = ? AND build_status = 'success' ORDER BY built_at DESC, id DESC LIMIT ?",
-        (project_id, service, limit),
+        "SELECT manifest_digest, digest, name || ':' || tag, profile, build_date, details, service FROM docker_images"
+        " WHERE project_id = ? AND build_status = 'success' ORDER BY built_at DESC, id DESC LIMIT ?",
+        (project_id, limit),
     )
     return tuple(
         BuiltImage(
@@ -134,6 +134,7 @@ def images_of(connection: Connection, project_id: int, service: str, limit: int 
             profile=cast(Profile, row[3]),
             build_date=row[4],
             registry_ref=json.loads(row[5]).get("registry_ref"),
+            service=row[6],
         )
         for row in rows
     )

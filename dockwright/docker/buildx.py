@@ -31,7 +31,7 @@ PLUGIN_FOLDERS = (
     "/usr/libexec/docker/cli-plugins",
 )
 INSTALL = "Install it (Debian: docker-buildx, elsewhere docker-buildx-plugin), then see: dockwright doctor"
-_ENVIRONMENT = {
+ENVIRONMENT = {
     "BUILDX_NO_DEFAULT_ATTESTATIONS": "1",
     # For attestations alone it would run Git several times before it begins.
     "BUILDX_GIT_INFO": "false",
@@ -60,12 +60,19 @@ def build_command(plan: ServicePlan, metadata_file: Path) -> list[str]:
     command += [f"--label={name}={value}" for name, value in plan.labels.items()]
     command += [f"--build-arg={name}={value}" for name, value in plan.args.items()]
     command += [f"--secret={secret}" for secret in plan.secrets]
-    command += [f"--build-context={ref}=docker-image://{image}" for ref, image in plan.substitutes.items()]
+    command += [f"--build-context={name}={place}" for name, place in build_contexts(plan).items()]
     if plan.target:
         command.append(f"--target={plan.target}")
+    if plan.platform:
+        command.append(f"--platform={plan.platform}")
     if plan.no_cache:
         command.append("--no-cache")
     return [*command, str(plan.context)]
+
+
+def build_contexts(plan: ServicePlan) -> dict[str, str]:
+    """By the name that the Dockerfile has for each."""
+    return {**plan.contexts, **{ref: f"docker-image://{image}" for ref, image in plan.substitutes.items()}}
 
 
 class Build:
@@ -90,18 +97,18 @@ class Build:
 
         def take(chunk: bytes) -> None:
             for item in self._splitter.feed(chunk):
-                self._take(item, watch)
+                self.take(item, watch)
 
         # The socket that Engine uses is the one that buildx must use; `default` is the builder inside that engine.
         command = [find_plugin(), *build_command(self.plan, self.metadata_file)]
         host = {"DOCKER_HOST": docker_host} if docker_host else {}
-        done = process.run(command, env={**_ENVIRONMENT, **host, **(env or {})}, cancel=cancel, on_stderr=take)
+        done = process.run(command, env={**ENVIRONMENT, **host, **(env or {})}, cancel=cancel, on_stderr=take)
         for item in self._splitter.close():
-            self._take(item, watch)
+            self.take(item, watch)
         for line in self.progress.close():
             watch(line)
         if done.returncode != 0:
-            raise self._failure(done.returncode)
+            raise self.failure(done.returncode)
         metadata = json.loads(self.metadata_file.read_text())
         digest: str = metadata["containerimage.config.digest"]
         return digest
@@ -114,15 +121,16 @@ class Build:
             if vertex.is_step and (vertex.cached or vertex.state == "done")
         )
 
-    def _take(self, item: dict[str, object] | str, watch: Watch) -> None:
+    def take(self, item: dict[str, object] | str, watch: Watch) -> None:
         if isinstance(item, str):
             self._plain.append(item)
             return
         for news in self.progress.feed(item):
             watch(news)
 
-    def _failure(self, status: int) -> DockwrightError:
-        failed = next(self._failed_vertices(), None)
+    def failure(self, status: int) -> DockwrightError:
+        """What became of a build that ended with this exit status."""
+        failed = next(self.failed_vertices(), None)
         lines = [line for line in self._plain if line.strip()]
         if any(_LOST_ENGINE.search(line) for line in lines):
             return EngineUnreachable(
@@ -153,7 +161,7 @@ class Build:
             last_lines=[line for line in failed.lines if line.strip()][-20:],
         )
 
-    def _failed_vertices(self) -> Iterator[Vertex]:
+    def failed_vertices(self) -> Iterator[Vertex]:
         """The vertex that failed of itself comes before those that BuildKit ended because of it."""
         failed = [vertex for vertex in self.progress.vertices.values() if vertex.state == "failed"]
         yield from (vertex for vertex in failed if "canceled" not in vertex.error)

@@ -43,6 +43,8 @@ class BuildRequest:
     source: Source
     profile: Profile = "prod"
     service: str | None = None
+    is_for_up: bool = False
+    """The folder's compose file counts, a Dockerfile or not, and `service` means all that it needs as well."""
     dockerfile: str | None = None
     target: str | None = None
     tag: str | None = None
@@ -88,6 +90,7 @@ class BuiltImage:
     """What BUILD_DATE was when it was built: prod keeps it while the content stays."""
     registry_ref: str | None = None
     """`host/name@sha256:…` where it was pushed."""
+    service: str = "app"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,9 +98,12 @@ class History:
     """What the stages must know of the past, handed to them by the runner."""
 
     images: tuple[BuiltImage, ...] = ()
-    """Newest first, of this project and service."""
+    """Newest first, of this project."""
     last_built: Callable[[str], Previous | Forgotten | None] = lambda service: None
     """What a service's image was last built from, in this profile; looked up when it is asked for, by any thread."""
+
+    def of(self, service: str) -> tuple[BuiltImage, ...]:
+        return tuple(image for image in self.images if image.service == service)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

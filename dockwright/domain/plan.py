@@ -27,7 +27,12 @@ class CopyMapping:
     destination: str
     """Absolute path in the image."""
     mode: int
+    """`st_mode`; without permission bits where they are not known."""
     digest: str
+    is_mode_set: bool = False
+    """The permission bits are those of a --chmod rather than the file's own."""
+    owner: str | None = None
+    """As --chown has it, `user:group` by names or numbers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +122,12 @@ class ServicePlan:
     bases: Mapping[str, str] = field(default_factory=dict)
     """Image named in the Dockerfile → id of what it is built on, on the host's engine."""
     no_cache: bool = False
+    contexts: Mapping[str, str] = field(default_factory=dict)
+    """Named contexts beside the main one, as buildx takes them: a folder, an address, or `service:NAME`."""
+    platform: str | None = None
+    """None for the engine's own."""
+    shared_with: tuple[str, ...] = ()
+    """Other services that run the very same image."""
     build_date: str = ""
     """What BUILD_DATE is for this build, whether the Dockerfile asks for it or not."""
     dockerfile_text: str = ""
@@ -133,6 +144,9 @@ class ServicePlan:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     services: tuple[ServicePlan, ...]
+    """One an image, in the order of their names."""
+    together: str | None = None
+    """Why the images are neither tested nor deployed one by one; none where there is no reason not to."""
 
 
 SECRET_VARIABLE = "BUILD_SECRET_"  # noqa: S105

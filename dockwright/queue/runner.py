@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from dockwright.domain.product import LiveState, Release
     from dockwright.services.releases import Attempt
 
-SERVICE = "app"
-"""The one service of a source without a compose file."""
 WORTH_TELLING = 100_000
 """Bytes."""
 
@@ -52,7 +50,7 @@ def run_claimed(
     if not request.is_queued:  # a server has its reaper for that
         end_lost_builds(state.connection)
     history = History(
-        images=journal.images_of(state.connection, request.project_id, SERVICE),
+        images=journal.images_of(state.connection, request.project_id),
         last_built=lambda service: _last_built(state, request, service),
     )
     redact = _redactor(request)
@@ -233,6 +231,8 @@ def _save_images(state: State, request: BuildRequest, history: History, outcome:
     known = {(one.name, one.digest, ref) for one in history.images for ref in (None, one.registry_ref)}
     build_dates = {plan.service: plan.build_date for plan in outcome.plan.services} if outcome.plan else {}
     for image in outcome.images:
+        if image.service not in build_dates:
+            continue  # another service's, that was built for both
         if (image.name, image.digest, image.pushed.ref if image.pushed else None) not in known:
             journal.save_image(
                 state.connection,
@@ -260,7 +260,8 @@ def _artifacts(outcome: Outcome) -> list[tuple[str, str, str]]:
     kept = []
     for plan in outcome.plan.services:
         if plan.manifest is not None and plan.reuse is None:
-            kept += outcome.generated or [("dockerfile", "Dockerfile", plan.dockerfile_text)]
+            name = "Dockerfile" if len(outcome.plan.services) == 1 else f"Dockerfile-{plan.service}"
+            kept += outcome.generated or [("dockerfile", name, plan.dockerfile_text)]
             kept.append(("plan", f"plan-{plan.service}.json", plan.manifest_json()))
     return kept + [_explanation_artifact(image) for image in outcome.images if image.explanation is not None]
 

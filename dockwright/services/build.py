@@ -172,11 +172,10 @@ def forget_if_never_begun(state: State, request: BuildRequest, document: dict[st
     if not request.is_project_new or document["error"] is None or build_stage["status"] != "pending":
         return
     from dockwright.services import projects
-    from dockwright.stages.plan import SERVICE
-    from dockwright.stages.staging import Staging
+    from dockwright.stages import staging
 
     if projects.remove_slip(state, request.project_id, request.build_id):
-        Staging(state.settings.home, request.client, request.project, SERVICE).remove()
+        staging.remove_all(state.settings.home, request.client, request.project)
         document["build_id"] = None
 
 

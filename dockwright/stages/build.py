@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,28 +26,52 @@ CONTEXT_VERTEX = "[internal] load build context"
 
 def build(ctx: StageContext, plan: Plan) -> tuple[Image, ...]:
     engine = Engine()
-    return tuple(
-        _reuse(ctx, engine, service) if service.reuse else _build(ctx, engine, service) for service in plan.services
-    )
+    images = {service.service: _reuse(ctx, engine, service) for service in plan.services if service.reuse}
+    changed = [service for service in plan.services if not service.reuse]
+    if len(changed) > 1 and ctx.builder.kind == "shared":
+        from dockwright.stages.together import build_together
+
+        images |= build_together(ctx, engine, changed, images)
+    else:
+        for service in changed:
+            images[service.service] = _build(ctx, engine, on_images(service, images))
+    each = [image for service in plan.services for image in _of_each(images[service.service], service)]
+    return tuple(sorted(each, key=lambda image: image.service))
+
+
+def on_images(plan: ServicePlan, images: Mapping[str, Image]) -> ServicePlan:
+    """On the images of other services that are there already, where it is built on some."""
+    built = {f"service:{service}": f"docker-image://{image.name}" for service, image in images.items()}
+    return replace(plan, contexts={name: built.get(place, place) for name, place in plan.contexts.items()})
+
+
+def _of_each(image: Image, plan: ServicePlan) -> list[Image]:
+    """What several services run is there for each of them."""
+    return [image, *(replace(image, service=other) for other in plan.shared_with)]
 
 
 def _reuse(ctx: StageContext, engine: Engine, plan: ServicePlan) -> Image:
+    """Without a build."""
     assert plan.reuse is not None
     ctx.log(f"Nothing changed: the image {plan.tags[0]} holds exactly these inputs already")
     for tag in plan.tags:
         engine.tag_image(plan.reuse, tag)
-    return _image(engine, plan, plan.reuse, reused=True)
+    return image_of(engine, plan, plan.reuse, reused=True)
 
 
 def _build(ctx: StageContext, engine: Engine, plan: ServicePlan) -> Image:
     check_disk(ctx, engine)
-    for ref, local in plan.substitutes.items():
-        ctx.log(f"{local} stands for {ref}")
+    say_substitutes(ctx, plan)
     started = time.monotonic()
     digest, explanation = _run(ctx, engine, plan) if ctx.builder.kind == "shared" else _run_apart(ctx, engine, plan)
     # An image that fails its tests, or whose deployment fails, is no image of the project's.
     ctx.on_failure.append(lambda: engine.remove_image(plan.tags[0]))
-    return _image(engine, plan, digest, seconds=time.monotonic() - started, explanation=explanation)
+    return image_of(engine, plan, digest, seconds=time.monotonic() - started, explanation=explanation)
+
+
+def say_substitutes(ctx: StageContext, plan: ServicePlan) -> None:
+    for ref, local in plan.substitutes.items():
+        ctx.log(f"{local} stands for {ref}")
 
 
 def _run_apart(ctx: StageContext, engine: Engine, plan: ServicePlan) -> tuple[str, Explanation]:
@@ -63,25 +88,32 @@ def _run(ctx: StageContext, engine: Engine, plan: ServicePlan) -> tuple[str, Exp
     from dockwright.docker.buildx import Build
 
     folder = ctx.make_workspace(f"build-{plan.service}")
-    build = Build(_for_this_host(ctx, plan, folder), folder / "metadata.json", ctx.redact)
-    reporter = _Reporter(ctx, plan)
+    build = Build(for_this_host(ctx, plan, folder), folder / "metadata.json", ctx.redact)
+    reporter = Reporter(ctx, plan)
     question = Question(ctx, engine, plan)
-    with _Beside(ctx, plan, reporter, question), reporter:
-        digest = build.run(reporter, ctx.cancel, ctx.builder.docker_host, _secret_env(ctx))
-    if changed := reporter.changed:
-        engine.remove_image(digest, force=True)
-        raise SourceChanged(
-            f"{', '.join(changed[:3])} changed while it was being built, so the image may hold either version",
-            remedy="Build again; what an app writes while it runs belongs into .dockerignore",
-        )
+    with Beside(ctx, plan, reporter, question), reporter:
+        digest = build.run(reporter, ctx.cancel, ctx.builder.docker_host, secret_env(ctx))
+    check_unchanged(engine, reporter.changed, [digest])
     return digest, question.answer(build.steps())
 
 
-def _secret_env(ctx: StageContext) -> dict[str, str]:
+def check_unchanged(engine: Engine, changed: list[str], digests: list[str]) -> None:
+    """Raises `SourceChanged`, and the images are gone."""
+    if not changed:
+        return
+    for digest in digests:
+        engine.remove_image(digest, force=True)
+    raise SourceChanged(
+        f"{', '.join(changed[:3])} changed while it was being built, so the image may hold either version",
+        remedy="Build again; what an app writes while it runs belongs into .dockerignore",
+    )
+
+
+def secret_env(ctx: StageContext) -> dict[str, str]:
     return {f"{SECRET_VARIABLE}{name}": value for name, value in ctx.request.secret_values.items()}
 
 
-def _for_this_host(ctx: StageContext, plan: ServicePlan, folder: Path) -> ServicePlan:
+def for_this_host(ctx: StageContext, plan: ServicePlan, folder: Path) -> ServicePlan:
     """With the host's certificates and package index where they are asked for, without a front end out of reach."""
     from dockwright.docker.host_secrets import secrets_for
     from dockwright.docker.registry import is_reachable
@@ -100,7 +132,7 @@ def _for_this_host(ctx: StageContext, plan: ServicePlan, folder: Path) -> Servic
     return replace(plan, dockerfile=copy)
 
 
-def _image(
+def image_of(
     engine: Engine,
     plan: ServicePlan,
     digest: str,
@@ -149,12 +181,12 @@ def check_disk(ctx: StageContext, engine: Engine) -> None:
             )
 
 
-class _Beside:
+class Beside:
     """What need not be done before the builder starts: the word of what it is sent, the manifest that is kept, and
     what its steps are explained from.
     """
 
-    def __init__(self, ctx: StageContext, plan: ServicePlan, reporter: _Reporter, question: Question) -> None:
+    def __init__(self, ctx: StageContext, plan: ServicePlan, reporter: Reporter, question: Question) -> None:
         self._ctx, self._plan, self._reporter, self._question = ctx, plan, reporter, question
         self._sending = plan.sending()
         self._error: Exception | None = None
@@ -184,13 +216,23 @@ class _Beside:
             self._ctx.log(f"Beside the build: {self._error}")
 
 
-class _Reporter:
-    """Turns BuildKit's progress into events, and looks at the context again once all of it has been sent."""
+class Reporter:
+    """Turns BuildKit's progress into events, and looks at the context again once all of it has been sent.
 
-    def __init__(self, ctx: StageContext, plan: ServicePlan) -> None:
+    `shown` is how a step is called there; `index`, shared by those of one build, keeps the steps' numbers apart.
+    """
+
+    def __init__(
+        self,
+        ctx: StageContext,
+        plan: ServicePlan,
+        shown: Callable[[str], str] = str,
+        index: dict[tuple[str, str], int] | None = None,
+    ) -> None:
         self._ctx = ctx
         self._plan = plan
-        self._index: dict[str, int] = {}
+        self._shown = shown
+        self._index = {} if index is None else index
         self._look: threading.Thread | None = None
         self._context_state = "waiting"
         self.begun = threading.Event()
@@ -198,7 +240,7 @@ class _Reporter:
         self.changed: list[str] = []
         """Paths that changed before they had been sent, or in that moment; known at the end."""
 
-    def __enter__(self) -> _Reporter:
+    def __enter__(self) -> Reporter:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -216,7 +258,7 @@ class _Reporter:
 
         self.begun.set()
         if isinstance(news, LogLine):
-            self._ctx.log(news.text, step=news.vertex.name, stream=news.stream)
+            self._ctx.log(news.text, step=self._shown(news.vertex.name), stream=news.stream)
             return
         if news.name.startswith(CONTEXT_VERTEX):
             self._context_state = news.state
@@ -227,10 +269,11 @@ class _Reporter:
         # A step that only waits is no news yet, and one that is cached never starts.
         state = "done" if news.cached else news.state
         if state != "waiting":
+            name = self._shown(news.name)
             self._ctx.step(
-                news.name,
-                news.name,
-                index=self._index.setdefault(news.digest, len(self._index)),
+                name,
+                name,
+                index=self._index.setdefault((self._plan.service, news.digest), len(self._index)),
                 state=state,
                 cached=news.cached,
                 seconds=round(news.seconds, 3),

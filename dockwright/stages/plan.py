@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -17,42 +17,59 @@ from dockwright.domain.build import BuiltImage
 from dockwright.domain.builder import SHARED
 from dockwright.domain.plan import InputManifest, Plan, ServicePlan
 from dockwright.domain.source import Tree, url_without_credentials
-from dockwright.errors import NoDockerfile, NotFound
+from dockwright.errors import ComposeFileWrong, NotFound
 from dockwright.insight import context as contexts
 from dockwright.insight import ignore
 from dockwright.sources import bounds
+from dockwright.stages.asked import SERVICE, asked_of, composition, host_platform, image_part
 from dockwright.stages.base_images import BaseImages, base_images
 from dockwright.stages.context import StageContext
+from dockwright.stages.named_contexts import named_contexts
 from dockwright.stages.sending import Sending
 from dockwright.stages.staging import Staging
 
 if TYPE_CHECKING:
+    from dockwright.insight.compose import Composition, Recipe
     from dockwright.insight.copies import Copies
     from dockwright.insight.dockerfile import Dockerfile
     from dockwright.insight.index import Index
 
-SERVICE = "app"
-COMPOSE_FILES = ("compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml")
 COMMIT_LENGTH = 12
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 _LABEL = "dev.dockwright."
-_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 def plan(ctx: StageContext, tree: Tree) -> Plan:
     """Raises `NotFound` for a service that is not there, and what reading the source may raise."""
-    if ctx.request.service not in {None, SERVICE}:
-        raise NotFound(f'The source has no service "{ctx.request.service}"', remedy=f"It has one, called {SERVICE}")
-    return Plan(services=(Planner(ctx, tree).plan(),))
+    composed = composition(ctx, tree)
+    if composed is None:
+        if ctx.request.service not in {None, SERVICE}:
+            raise NotFound(f'The source has no service "{ctx.request.service}"', remedy=f"It has one, called {SERVICE}")
+        return Plan(services=(Planner(ctx, tree).plan(),))
+    return _plan_composed(ctx, tree, composed)
 
 
-def find_dockerfile(root: Path, name: str | None) -> Path:
-    path = root / (name or "Dockerfile")
-    if path.is_file():
-        return path
-    if name is None and any((root / compose).is_file() for compose in COMPOSE_FILES):
-        raise NoDockerfile(f"{root} has a compose file but no Dockerfile", remedy="Build the folder of one service")
-    raise NoDockerfile(f"{root} has no {path.name}", remedy="Write a Dockerfile there, or give the folder that has one")
+def _plan_composed(ctx: StageContext, tree: Tree, composed: Composition) -> Plan:
+    request = ctx.request
+    services = frozenset(composed.services)
+    if request.service is not None:
+        composed.check(request.service)
+        services = composed.with_needs(request.service) if request.is_for_up else frozenset({request.service})
+    recipes = composed.recipes_of(services)
+    if not recipes and not request.is_for_up:
+        raise ComposeFileWrong(
+            f"Nothing is built for {request.service or 'its services'}: the compose file only names images",
+            remedy="Start them with: dockwright up",
+        )
+    is_plain = composed.is_plain and not request.is_for_up
+    planned: dict[str, ServicePlan] = {}
+    for recipe in recipes:
+        one = Planner(ctx, tree, recipe, planned, is_alone=is_plain).plan()
+        planned |= dict.fromkeys(recipe.services, one)
+    return Plan(
+        services=tuple(planned[recipe.service] for recipe in recipes),
+        together=None if is_plain else "the folder's services are started together: dockwright up",
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,29 +87,44 @@ class _Facts:
 
 
 class Planner:
-    """Plans one service. `verify` without a build uses it too, to learn what the source is made of."""
+    """Plans one service. `verify` without a build uses it too, to learn what the source is made of.
 
-    def __init__(self, ctx: StageContext, tree: Tree) -> None:
-        self.ctx, self.tree, self.request = ctx, tree, ctx.request
+    Without a `recipe` it is the folder's Dockerfile. `planned` are the services that come before it, by name: it may be
+    built on their images. `is_alone` where its image is the project's.
+    """
+
+    def __init__(
+        self,
+        ctx: StageContext,
+        tree: Tree,
+        recipe: Recipe | None = None,
+        planned: Mapping[str, ServicePlan] | None = None,
+        *,
+        is_alone: bool = True,
+    ) -> None:
+        self.ctx, self.tree, self.request, self.is_alone = ctx, tree, ctx.request, is_alone
+        self.asked = asked_of(ctx, tree, recipe)
+        self.service, self.root = self.asked.service, self.asked.root
         self.engine = Engine()
-        self.dockerfile_path = find_dockerfile(tree.root, self.request.dockerfile)
-        own_ignore = self.dockerfile_path.with_name(f"{self.dockerfile_path.name}.dockerignore")
-        for file in (self.dockerfile_path, own_ignore, tree.root / ".dockerignore"):
-            bounds.check_own(tree.root, file)
+        self.dockerfile_path = self.asked.dockerfile
+        if recipe is None:
+            own_ignore = self.dockerfile_path.with_name(f"{self.dockerfile_path.name}.dockerignore")
+            for file in (self.dockerfile_path, own_ignore, tree.root / ".dockerignore"):
+                bounds.check_own(tree.root, file)
         self.text = self.dockerfile_path.read_text(encoding="utf-8", errors="surrogateescape")
-        self.rules = ignore.load_rules(tree.root, self.dockerfile_path)
-        self.staging = Staging(ctx.settings.home, self.request.client, self.request.project, SERVICE)
-        machine = os.uname().machine
-        self.platform = f"linux/{_ARCHITECTURES.get(machine, machine)}"
-        self.walk = contexts.walk(tree.root, self.rules)
+        self.rules = ignore.load_rules(self.root, self.dockerfile_path)
+        self.staging = Staging(ctx.settings.home, self.request.client, self.request.project, self.service)
+        self.named = named_contexts(ctx, self.service, self.asked.contexts, planned or {}, self.staging)
+        self.platform = self.asked.platform or host_platform()
+        self.walk = contexts.walk(self.root, self.rules)
         bounds.check_size(self.walk.files, self.walk.bytes, "The context")
-        bounds.check_links(tree.root, self.walk.links)
+        bounds.check_links(self.root, self.walk.links)
 
     def plan(self) -> ServicePlan:
         setting = {
             "fingerprint": self.walk.fingerprint,
             "dockerfile": _digest(self.text),
-            "asked": _digest([self.request.target, dict(self.request.args)]),
+            "asked": _digest([self.asked.target, dict(self.asked.args), self.asked.platform]),
             "head": self.tree.revision,
         }
         memory = self.staging.memory
@@ -104,19 +136,20 @@ class Planner:
         is_same = all(memory.get(name) == value for name, value in setting.items())
         facts = _Facts(**memory["facts"]) if is_same else self._new_facts()
         build_date, args = self._args(facts)
-        bases = base_images(self.ctx, self.engine, tuple(facts.refs))
-        question = _digest([facts.content, setting["dockerfile"], args, bases.digests, setting["asked"], self.platform])
+        bases = self._bases(facts.refs)
+        known = {**bases.digests, **self.named.digests}
+        question = _digest([facts.content, setting["dockerfile"], args, known, setting["asked"], self.platform])
         manifest = None
         if is_same and memory.get("question") == question:
             digest, is_repeatable = memory["manifest"], memory["is_repeatable"]
         else:
             manifest = self._manifest(args, bases)
-            digest, is_repeatable = manifest.digest, _is_repeatable(manifest)
+            digest, is_repeatable = manifest.digest, _is_repeatable(manifest) and self.named.is_repeatable
             # What was touched a moment ago could change again without its times telling: then nothing is remembered.
-            known = {**setting, "fingerprint": None} if self.walk.is_racy else setting
+            seen = {**setting, "fingerprint": None} if self.walk.is_racy else setting
             facts_known = {name: getattr(facts, name) for name in _Facts.__slots__}
             answer = {"question": question, "manifest": digest, "is_repeatable": is_repeatable}
-            self.staging.remember(**known, **answer, facts=facts_known)
+            self.staging.remember(**seen, **answer, facts=facts_known)
         found = self._reusable(digest) if is_repeatable else None
         if found is None and manifest is None:
             manifest = self._manifest(args, bases)
@@ -130,7 +163,7 @@ class Planner:
         from dockwright.insight import index
 
         previous = self._sent_before
-        current = index.update(self.tree.root, self.walk, previous, self.ctx.cancel.check)
+        current = index.update(self.root, self.walk, previous, self.ctx.cancel.check)
         # Without a word of what the builder was sent under this name, all is sent anew, under another.
         if index.suspicious(previous, current) if previous else "salt" in self.staging.memory:
             self.staging.renew_name()
@@ -163,7 +196,7 @@ class Planner:
                 "\n".join(f"{path}\0{facts[4]}\0{facts[5]}" for path, facts in self.index.files.items())
             ),
             declared=sorted(dockerfile.declared_args(self.parsed)),
-            refs=list(inputs.image_refs(self.parsed, target=self.request.target, args=self.request.args)),
+            refs=list(inputs.image_refs(self.parsed, target=self.asked.target, args=self.asked.args)),
             committed_at=committed_at,
             is_dirty=is_dirty,
         )
@@ -181,10 +214,10 @@ class Planner:
 
         return inputs.manifest(
             self.parsed,
-            target=self.request.target,
+            target=self.asked.target,
             args=args,
             platform=self.platform,
-            bases=bases.digests,
+            bases={**bases.digests, **self.named.digests},
             index=self.index,
             base_env=bases.env,
             onbuild=bases.triggers,
@@ -202,15 +235,15 @@ class Planner:
         from dockwright.insight.replay import Recipe
 
         recipe = Recipe(self.parsed, args, self.platform)
-        origin = recipe.bases[recipe.final(self.request.target).index]
+        origin = recipe.bases[recipe.final(self.asked.target).index]
         while origin.target is not None:
             origin = recipe.bases[origin.target.index]
         return copies.copies(
             self.parsed,
-            target=self.request.target,
+            target=self.asked.target,
             args=args,
             index=self.index,
-            workdir=bases.workdir(origin.image),
+            workdir=bases.workdir(origin.image if origin.image in bases.found else None),
             base_env=bases.env,
             onbuild=bases.triggers,
             platform=self.platform,
@@ -220,11 +253,14 @@ class Planner:
         """Paths that are not any more what they were when the build was planned."""
         from dockwright.insight import index
 
-        now = contexts.walk(self.tree.root, self.rules)
+        now = contexts.walk(self.root, self.rules)
+        others = self.named.changed_since()
         if now.fingerprint == self.walk.fingerprint:
-            return []
-        old, new = self.index.files, index.update(self.tree.root, now, self.index).files
-        return [path for path in sorted(old.keys() | new.keys()) if _content(old.get(path)) != _content(new.get(path))]
+            return others
+        old, new = self.index.files, index.update(self.root, now, self.index).files
+        return others + [
+            path for path in sorted(old.keys() | new.keys()) if _content(old.get(path)) != _content(new.get(path))
+        ]
 
     def _args(self, facts: _Facts) -> tuple[str, dict[str, str]]:
         """BUILD_DATE, and the build arguments: the user's, and the build's own where the Dockerfile declares them."""
@@ -240,12 +276,26 @@ class Planner:
         if self.tree.revision:
             own["GIT_COMMIT"] = self.tree.revision[:COMMIT_LENGTH] + ("-dirty" if facts.is_dirty else "")
         declared = {name: value for name, value in own.items() if name in facts.declared}
-        return build_date, {**declared, **self.request.args}
+        return build_date, {**declared, **self.asked.args}
+
+    @property
+    def _is_without_cache(self) -> bool:
+        return self.request.no_cache or self.asked.no_cache or self.request.profile == "dev"
+
+    def _bases(self, refs: list[str]) -> BaseImages:
+        """The images that the Dockerfile names, whatever the compose file has in their place."""
+        named = {ref: self.named.images[ref] for ref in refs if ref in self.named.images}
+        wanted = dict.fromkeys(named.get(ref, ref) for ref in refs if ref not in self.named.digests)
+        bases = base_images(self.ctx, self.engine, tuple(wanted))
+        for ref, image in named.items():
+            bases.found[ref] = bases.found[image]
+            bases.substitutes[ref] = bases.substitutes.get(image, image)
+        return bases
 
     def _reusable(self, manifest_digest: str) -> BuiltImage | None:
-        if self.request.profile == "dev" or self.request.no_cache:
+        if self._is_without_cache:
             return None
-        for image in self.ctx.history.images:
+        for image in self.ctx.history.of(self.service):
             if image.manifest_digest == manifest_digest and self.engine.image(image.digest) is not None:
                 return image
         return None
@@ -263,13 +313,16 @@ class Planner:
         found: BuiltImage | None,
     ) -> ServicePlan:
         return ServicePlan(
-            service=SERVICE,
+            service=self.service,
+            shared_with=self.asked.shared_with,
             context=self._context(facts),
             dockerfile=self.dockerfile_path,
             dockerfile_text=self.text,
-            target=self.request.target,
+            target=self.asked.target,
             args=args,
-            secrets=self.request.secrets,
+            secrets=self.asked.secrets,
+            contexts=self.named.passed,
+            platform=self.asked.platform,
             tags=(self._image_name(found),),
             labels=self._labels(facts, build_date, digest),
             substitutes=bases.substitutes,
@@ -280,7 +333,7 @@ class Planner:
             context_files=self.walk.files,
             context_bytes=self.walk.bytes,
             reuse=found.digest if found else None,
-            no_cache=self.request.no_cache or self.request.profile == "dev",
+            no_cache=self._is_without_cache,
             build_date=found.build_date if found else build_date,
             manifest_json=cache(lambda: self._manifest_json(manifest)),
             sending=lambda: Sending(self.staging.index_file, self._sent_before, self.index),
@@ -290,19 +343,21 @@ class Planner:
 
     def _context(self, facts: _Facts) -> Path:
         if self.tree.is_in_place:
-            return self.staging.link(self.tree.root)
+            return self.staging.link(self.root)
         # The Dockerfile is sent too, ignored or not.
         content = _digest([facts.content, self.text])
-        return self.staging.link_own(self.tree.root, content, self.ctx.make_workspace("context"))
+        return self.staging.link_own(self.root, content, self.ctx.make_workspace(f"context-{self.service}"))
 
     def _image_name(self, found: BuiltImage | None) -> str:
         tag = self.request.tag or (self.tree.version if _TAG.fullmatch(self.tree.version or "") else None)
         if found is not None and tag is None:
             return found.name
-        return f"{self.request.client}/{self.request.project}:{tag or f'b{self.request.build_id}'}"
+        part = "" if self.is_alone else f"/{image_part(self.service)}"
+        return f"{self.request.client}/{self.request.project}{part}:{tag or f'b{self.request.build_id}'}"
 
     def _labels(self, facts: _Facts, build_date: str, digest: str) -> dict[str, str]:
         labels = {
+            **self.asked.labels,
             f"{_LABEL}managed": "true",
             f"{_LABEL}client": self.request.client,
             f"{_LABEL}project": self.request.project,

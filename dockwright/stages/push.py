@@ -23,7 +23,8 @@ def push(ctx: StageContext, images: tuple[Image, ...]) -> tuple[Image, ...]:
     registry = registries.from_settings(ctx.settings)
     assert registry is not None, "skipped where there is none"
     engine = Engine()
-    return tuple(replace(image, pushed=_push(ctx, engine, registry, image)) for image in images)
+    pushed = {image.name: _push(ctx, engine, registry, image) for image in {one.name: one for one in images}.values()}
+    return tuple(replace(image, pushed=pushed[image.name]) for image in images)
 
 
 def _push(ctx: StageContext, engine: Engine, registry: Registry, image: Image) -> Pushed:

@@ -24,6 +24,14 @@ MEMORY_FORMAT = 1
 REMEMBERED_CONTENTS = 50
 
 
+def remove_all(home: Path, client: str, project: str) -> None:
+    """All that is remembered of a project that is no more."""
+    from shutil import rmtree
+
+    for folder in (home / "contexts").glob(f"{client}.{project}.*"):
+        rmtree(folder)
+
+
 class Staging:
     """One project's service: its folder below `DOCKWRIGHT_HOME/contexts`."""
 
@@ -55,13 +63,6 @@ class Staging:
             aside = self._folder / f"memory.{os.urandom(4).hex()}"
             aside.write_text(json.dumps(self.memory))
             aside.replace(self._folder / "memory.json")
-
-    def remove(self) -> None:
-        """All that is remembered: for a project that is no more."""
-        from shutil import rmtree
-
-        if self._folder.exists():
-            rmtree(self._folder)
 
     def renew_name(self) -> None:
         """From now on BuildKit knows nothing of this context."""
