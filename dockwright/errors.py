@@ -77,6 +77,10 @@ class NoDockerfile(UsageError):
     code = "no_dockerfile"
 
 
+class NoComposeFile(UsageError):
+    code = "no_compose_file"
+
+
 class UnknownTemplate(UsageError):
     code = "unknown_template"
     http_status = 404
@@ -274,6 +278,12 @@ class ComposeFileWrong(BuildError):
     """The folder's compose file cannot be read, or asks for what cannot be built."""
 
     code = "compose_file_wrong"
+
+
+class ServicesFailed(BuildError):
+    """Compose could not start a folder's services."""
+
+    code = "services_failed"
 
 
 class StepFailed(BuildError):

@@ -87,7 +87,7 @@ def retry(build: int, as_json: bool) -> None:
 
 
 def _watch(run: Run, as_json: bool) -> None:
-    watch = _watcher(as_json)
+    watch = watcher(as_json)
     try:
         document = run(watch)
     finally:
@@ -97,7 +97,7 @@ def _watch(run: Run, as_json: bool) -> None:
     _finish(document, as_json)
 
 
-def _watcher(as_json: bool) -> Any:
+def watcher(as_json: bool) -> Any:
     stream = sys.stderr if as_json else sys.stdout
     if stream.isatty():
         from dockwright.cli.live import Live

@@ -19,6 +19,8 @@ COMMANDS: dict[str, str] = {
     "worker": "worker:worker",
     "new": "projects:new",
     "build": "build:build",
+    "up": "compose:up",
+    "down": "compose:down",
     "check": "check:check",
     "context": "context:context",
     "verify": "verify:verify",

@@ -31,6 +31,8 @@ class BuildOptions:
     ref: str | None = None
     """Of a project in Git: another one than the project's."""
     service: str | None = None
+    is_for_up: bool = False
+    """The folder's services are to be started."""
     tag: str | None = None
     args: Mapping[str, str] = field(default_factory=dict)
     secrets: tuple[str, ...] = ()
@@ -70,6 +72,7 @@ def claim_build(state: State, argument: str, options: BuildOptions) -> BuildRequ
             "deploy": options.deploy,
             "until": options.until,
             "service": options.service,
+            "is_for_up": options.is_for_up,
         },
         worker=identity(),
     )
@@ -115,7 +118,7 @@ def asked_of(state: State, build_id: int) -> tuple[str, BuildOptions]:
     return projects.get(state, row.project_id)["slug"], options
 
 
-_KEPT = frozenset({"args", "tag", "port", "no_cache", "deploy", "until", "service"})
+_KEPT = frozenset({"args", "tag", "port", "no_cache", "deploy", "until", "service", "is_for_up"})
 """Options that a build's row holds in full; of secrets it holds the names alone."""
 
 
@@ -142,6 +145,7 @@ def _request(
         source=source,
         profile=profile,
         service=options.service,
+        is_for_up=options.is_for_up,
         dockerfile=settings.get("dockerfile"),
         target=settings.get("target"),
         tag=options.tag,

@@ -135,7 +135,9 @@ def _active_builds(state: State) -> set[str]:
 
 def _containers(state: State, engine: Engine, sweep: _Sweep) -> int:
     """Those that builds which no longer run left. A build's number is its client's: another's are not looked at."""
-    found = [one for one in engine.containers(_mine(state)) if f"{LABEL}product" not in one["Labels"]]
+    # Those of a product, and those that `up` has started, run for longer than the build whose image they have.
+    apart = {f"{LABEL}product", "com.docker.compose.project"}
+    found = [one for one in engine.containers(_mine(state)) if not apart & one["Labels"].keys()]
     active = _active_builds(state)
     count = 0
     for container in found:
