@@ -90,6 +90,8 @@ class ExplainedStep:
     """Of `earlier_step` the name of the step that made it run."""
     line: int | None = None
     """In the Dockerfile."""
+    index: int | None = None
+    """Of the manifest's step that it is."""
 
     def as_dict(self) -> dict[str, Any]:
         names = ("name", "cached", "seconds", "cause", "detail", "line")

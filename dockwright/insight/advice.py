@@ -61,10 +61,10 @@ class _Steps:
     """The steps of the manifest with what was told of them."""
 
     def __init__(self, told: Explanation, manifest: InputManifest) -> None:
-        marks = {step.vertex.partition("] ")[0]: step for step in manifest.steps if step.vertex}
         self.all = manifest.steps
-        self._of = {step.name: marks.get(step.name.partition("] ")[0]) for step in told.steps}
-        self._told = {found.index: step for step in told.steps if (found := self._of[step.name])}
+        known = [(step, manifest.steps[step.index]) for step in told.steps if step.index is not None]
+        self._of = {step.name: found for step, found in known}
+        self._told = {found.index: step for step, found in known}
 
     def of(self, name: str) -> InputStep | None:
         return self._of.get(name)

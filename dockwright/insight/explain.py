@@ -14,7 +14,8 @@ from dockwright.domain.explanation import Cause, Circumstances, ExplainedStep, E
 from dockwright.domain.image import Step
 from dockwright.domain.plan import InputManifest
 from dockwright.insight.differences import Difference, Passed, difference, followed, pairs
-from dockwright.insight.graph import Keys, Node, graph
+from dockwright.insight.graph import Keys, Node, graph, mark_of
+from dockwright.insight.vertices import image_display
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +31,14 @@ def explain(
     steps: Sequence[Step],
     circumstances: Circumstances,
     previous: Previous | Forgotten | None,
+    substitutes: Iterable[str] = (),
 ) -> Explanation:
-    """`steps` are as BuildKit reported them, in its order; those of other targets than the manifest's are unknown."""
-    told = _Explainer(manifest, steps, circumstances, previous).steps()
+    """`steps` are as BuildKit reported them, in its order; `substitutes` images that local ones stood for.
+
+    A step that is none of the manifest's is unknown.
+    """
+    names = frozenset(map(image_display, substitutes))
+    told = _Explainer(manifest, steps, circumstances, previous, names).steps()
     return Explanation(
         previous_build_id=previous.build_id if previous else None,
         steps=told,
@@ -48,11 +54,12 @@ class _Explainer:
         steps: Sequence[Step],
         circumstances: Circumstances,
         previous: Previous | Forgotten | None,
+        substitutes: frozenset[str],
     ) -> None:
         keys = Keys()
         self._reported, self._now, self._previous = steps, circumstances, previous
         self._nodes = graph(manifest, keys)
-        self._of = {node.mark: node for node in reversed(self._nodes) if node.mark}
+        self._of = {mark: node for node in reversed(self._nodes) if (mark := node.mark(substitutes))}
         ran = [node for step in steps if not step.cached and (node := self._node(step)) and not node.is_image]
         # BuildKit runs what two targets have in common once, and reports it under the name of one of them.
         self._ran = {node.key for node in ran}
@@ -64,8 +71,8 @@ class _Explainer:
             self._passed = Passed(previous.circumstances.args, circumstances.args)
 
     def _node(self, step: Step) -> Node | None:
-        mark, _, shown = step.name.partition("] ")
-        node = self._of.get(mark)
+        mark, shown = mark_of(step.name), step.name.partition("] ")[2]
+        node = self._of.get(mark) if mark else None
         return node if node and shown.removeprefix("LINK ").startswith(f"{node.step.instruction} ") else None
 
     def steps(self) -> tuple[ExplainedStep, ...]:
@@ -81,11 +88,11 @@ class _Explainer:
         return tuple(told[place] for place in range(len(self._reported)))
 
     def _step(self, step: Step, node: Node | None, names: dict[int, str], carriers: dict[int, str]) -> ExplainedStep:
-        line = node.step.line if node else None
+        place = {"line": node.step.line, "index": node.step.index} if node else {}
         is_image = node.is_image if node else "] FROM " in step.name
         if step.cached or is_image:
-            return ExplainedStep(name=step.name, cached=True, seconds=step.seconds, line=line)
-        plain = ExplainedStep(name=step.name, cached=False, seconds=step.seconds, line=line)
+            return ExplainedStep(name=step.name, cached=True, seconds=step.seconds, **place)
+        plain = ExplainedStep(name=step.name, cached=False, seconds=step.seconds, **place)
         root = self._root(node) if node else None
         if root is None:
             found = Difference("unknown", "it is no step of the plan")
@@ -128,10 +135,11 @@ class _Explainer:
         parent = self._origin(node.parent) if node.parent else None
         if node.parent and node.parent.is_image and parent and (own is None or parent.difference.rank <= own.rank):
             return parent
+        follows = parent is not None and node.parent is not None and node.parent.key in self._ran
+        if parent is not None and follows and own in (None, parent.difference):
+            return parent
         if own is not None:
             return Root(own, node)
-        if parent is not None and node.parent is not None and node.parent.key in self._ran:
-            return parent
         if any(source.key in self._ran and self._origin(source) for source in node.sources):
             return next(root for source in node.sources if (root := self._origin(source)) and source.key in self._ran)
         return self._from_cached(node, before, parent)

@@ -8,6 +8,7 @@ WORKDIR; LABEL, EXPOSE, CMD, VOLUME and the like count for nothing; the name of 
 from __future__ import annotations
 
 import json
+import re
 import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from dockwright.insight.replay import resolve
 from dockwright.insight.selection import is_remote
 
 DEFAULT_SHELL = ("/bin/sh", "-c")
+_MARK = re.compile(r"\[(?:(\S+) +)?(\d+)/\d+\] ")
 _RUNS = ("RUN", "COPY", "ADD", "WORKDIR")
 
 
@@ -98,10 +100,16 @@ class Node:
     def is_image(self) -> bool:
         return self.step.instruction == "FROM"
 
-    @property
-    def mark(self) -> str:
-        """`[build 2/5`: target and number in the name under which BuildKit reports it."""
-        return self.step.vertex.partition("] ")[0]
+    def mark(self, substitutes: frozenset[str]) -> tuple[str, int] | None:
+        """As `mark_of` finds it in the name under which BuildKit reports it.
+
+        Where a local image stands for the one of its FROM, BuildKit does not count the FROM.
+        """
+        found = mark_of(self.step.vertex)
+        if found is None:
+            return None
+        is_counted = self.start.resolved.partition(" ")[2] not in substitutes
+        return found if is_counted else (found[0], found[1] - 1)
 
     def hidden_input(self) -> str | None:
         """What decides the step too and stands in no manifest, where there is such a thing."""
@@ -122,6 +130,12 @@ class Node:
                 yield node
                 pending += [node.parent] if node.parent else []
                 pending += node.sources
+
+
+def mark_of(vertex: str) -> tuple[str, int] | None:
+    """Target and number: `[build 2/5] RUN …` → ("build", 2); "" for the target where there is one alone."""
+    found = _MARK.match(vertex)
+    return (found[1] or "", int(found[2])) if found else None
 
 
 class Keys:
