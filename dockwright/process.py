@@ -227,10 +227,11 @@ def identity() -> str:
 
 def is_alive(name: str) -> bool | None:
     """Whether the process that `identity` named still runs; none where that cannot be told from here."""
-    host, boot, namespace, pid, started = (*name.split("/"), "", "", "", "")[:5]
+    _, boot, namespace, pid, started = (*name.split("/"), "", "", "", "")[:5]
     our_boot, our_namespace = _machine()
+    # Another machine, or this one before it was started anew: the host's name does not tell, two may share one.
     if boot != our_boot:
-        return False if host == os.uname().nodename else None  # this machine was started anew since
+        return None
     if namespace != our_namespace or not pid.isdigit():
         return None
     return _started_at(int(pid)) == started

@@ -47,12 +47,41 @@ class Connection(Protocol):
 DockwrightDatabaseError = DiskFull | DatabaseError
 
 
+class _Fetched:
+    def __init__(self, rows: list[Any], rowcount: int) -> None:
+        self.rowcount = rowcount
+        self._rows = iter(rows)
+
+    def fetchone(self) -> Any:
+        return next(self._rows, None)
+
+    def fetchall(self) -> list[Any]:
+        return list(self._rows)
+
+    def __iter__(self) -> Iterator[Any]:
+        return self._rows
+
+
 class SqliteConnection(sqlite3.Connection):
     begin = "BEGIN IMMEDIATE"
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.lock = threading.RLock()
+
+    def execute(self, sql: str, parameters: Sequence[Any] = (), /) -> Rows:  # type: ignore[override]
+        """All rows at once, and none while another thread is in a transaction.
+
+        A row that is read later would hold on to an old state of the database, in which SQLite lets nobody begin to
+        write, and two threads that ask the same would share one prepared statement.
+        """
+        with self.lock:
+            cursor = super().execute(sql, parameters)
+            return _Fetched(cursor.fetchall(), cursor.rowcount)
+
+    def executemany(self, sql: str, rows: Iterable[Sequence[Any]], /) -> None:  # type: ignore[override]
+        with self.lock:
+            super().executemany(sql, rows)
 
     def after(self, seconds: float) -> str:
         """SQL for the time in so many seconds, in the form in which SQLAlchemy keeps it."""
@@ -105,7 +134,7 @@ class PostgresConnection:
             return self._connection.execute(_with_percent(sql), parameters)
 
     def executemany(self, sql: str, rows: Iterable[Sequence[Any]], /) -> None:
-        with self._translating(), self._connection.cursor() as cursor:
+        with self.lock, self._translating(), self._connection.cursor() as cursor:
             cursor.executemany(_with_percent(sql), rows)
 
     @contextmanager

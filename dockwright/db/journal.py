@@ -216,8 +216,10 @@ class Journal:
         assert self._status in sources, f"a build cannot go from {self._status} to {new}"
         # Written in one transaction with the events so far, so that a reader never sees one without the other.
         event = Event("status", new, time.time(), data={"status": new})
-        # `new` is among the sources: the connection may have broken when the move was made already.
-        self._persist(lambda: self._write([event], {"status": new, **columns}, (*sources, new), samples))
+        # `new` is among the sources: the connection may have broken when the move was made already. A build that is
+        # queued is nobody's, also where it can be ended from there.
+        ours = [status for status in (*sources, new) if status != "queued"]
+        self._persist(lambda: self._write([event], {"status": new, **columns}, ours, samples))
         self._status = new
         if self._watch is not None:
             self._watch(event)

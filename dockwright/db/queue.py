@@ -73,6 +73,9 @@ def enqueue(
     """
     now = timestamp(time.time())
     with transaction(connection):
+        if connection.begin == "BEGIN":
+            # Of two that are queued at once, the later one must see the earlier. Other builds of it are not held up.
+            connection.execute("SELECT 1 FROM projects WHERE id = ? FOR NO KEY UPDATE", (project_id,))
         superseded = _supersede(connection, project_id, ref, now)
         rows = connection.execute(
             "INSERT INTO builds (client_id, project_id, status, profile, ref, options, attempt, priority, origin,"
@@ -270,8 +273,10 @@ class Reaper:
 
     def take_back(self) -> list[int]:
         """Builds of the queue are queued again, three times; others are `failed`. Returns the ids of both."""
+        # A lease that ends later than any can was written before the clock was set back.
+        begin, end = self._connection.after(0), self._connection.after(2 * LEASE_SECONDS)
         rows = self._connection.execute(
-            f"SELECT id, attempt, worker, lease_until < {self._connection.after(0)} FROM builds WHERE {_ACTIVE}"
+            f"SELECT id, attempt, worker, lease_until NOT BETWEEN {begin} AND {end} FROM builds WHERE {_ACTIVE}"
         ).fetchall()
         late = {(row[0], row[1]) for row in rows if row[3]}
         now = time.monotonic()

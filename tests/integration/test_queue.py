@@ -7,17 +7,19 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from dockwright import settings as settings_module
 from dockwright.db import queue, schema
-from dockwright.db.connection import Connection
-from dockwright.db.journal import Journal, timestamp
+from dockwright.db.connection import Connection, transaction
+from dockwright.db.journal import Journal, get_project, timestamp
 from dockwright.db.queue import Claim, Limits, Reaper
 from dockwright.domain.events import Event
+from dockwright.domain.transitions import Status
 from dockwright.errors import Canceled, Conflict, LeaseLost, NotFound
 from dockwright.process import Cancel, identity
 from dockwright.settings import Settings
@@ -215,6 +217,25 @@ def test_a_newer_build_of_the_same_ref_supersedes_the_queued_one_alone(db: Conne
     assert _events(db, queued)[-1] == (2, "status", "canceled")
 
 
+def test_of_many_that_are_queued_at_once_only_the_last_one_waits(settings: Settings, db: Connection) -> None:
+    together = threading.Barrier(6)
+
+    def put_in() -> None:
+        connection = schema.connect(settings)
+        for _ in range(5):
+            together.wait()
+            _enqueue(connection, 10)
+        connection.close()
+
+    threads = [threading.Thread(target=put_in) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    rows = db.execute("SELECT status, COUNT(*) FROM builds GROUP BY status").fetchall()
+    assert {row[0]: row[1] for row in rows} == {"canceled": 29, "queued": 1}
+
+
 def test_a_queued_build_is_canceled_at_once(db: Connection) -> None:
     build = _enqueue(db, 10)
     assert queue.request_cancel(db, 1, build) == "canceled"
@@ -287,6 +308,20 @@ def test_a_worker_that_lost_its_build_can_write_nothing_more(db: Connection) -> 
     _finish(db, second)
 
 
+@pytest.mark.parametrize("status", ["failed", "canceled"])
+def test_nor_can_it_end_the_build_while_that_waits_in_the_queue(status: Status, db: Connection) -> None:
+    build = _enqueue(db, 10)
+    claim = _claim(db)
+    # With the lock, since its heartbeat would hear of it by chance.
+    with Journal(db, build, cancel=Cancel(), attempt=claim.attempt) as log, db.lock:
+        _lose(db, build, _dead_worker())
+        assert Reaper(db).take_back() == [build]
+        with pytest.raises(LeaseLost):
+            log.finish(status, {})
+    assert _status(db, build) == "queued"
+    assert [text for _, _, text in _events(db, build)] == ["queued", "building", "queued"]
+
+
 def test_three_dead_workers_are_the_build_s_own_failure(db: Connection) -> None:
     build, dead = _enqueue(db, 10), _dead_worker()
     for _ in range(3):
@@ -342,6 +377,22 @@ def test_a_stopped_process_keeps_its_build_while_it_is_alive_but_not_for_ever(db
         os.kill(child.pid, signal.SIGKILL)
 
 
+def test_a_machine_of_the_same_name_is_another_one(db: Connection) -> None:
+    """Its builds are not taken from it before their leases are over."""
+    build = _enqueue(db, 10)
+    _claim(db)
+    name, _, *rest = identity().split("/")
+    _lose(db, build, "/".join([name, "12345678", *rest]), seconds=5)
+    assert Reaper(db, patience=0.0).take_back() == []
+
+
+def test_a_lease_from_before_the_clock_was_set_back_is_over(db: Connection) -> None:
+    build = _enqueue(db, 10)
+    _claim(db)
+    _lose(db, build, "other-machine/12345678/1/1/1", seconds=3600)
+    assert Reaper(db, patience=0.0).take_back() == [build]
+
+
 def test_two_reapers_take_a_build_back_once(settings: Settings, db: Connection) -> None:
     build, dead = _enqueue(db, 10), _dead_worker()
     _claim(db)
@@ -360,6 +411,60 @@ def test_two_reapers_take_a_build_back_once(settings: Settings, db: Connection) 
         thread.join()
     assert found == [build]
     assert [text for _, _, text in _events(db, build)] == ["queued", "building", "queued"]
+
+
+# --- one connection for many threads -------------------------------------------------------------------------------
+
+
+def test_threads_that_share_a_connection_do_not_get_in_each_other_s_way(settings: Settings, db: Connection) -> None:
+    """As the calls of an API do, while another process writes: who reads holds up no writer, and gets its own rows."""
+    elsewhere = schema.connect(settings)
+    problems: list[str] = []
+    ended = threading.Event()
+
+    def read(project: int) -> None:
+        while not ended.is_set():
+            found = get_project(db, project // 10, project)
+            if found is None or found["id"] != project:
+                problems.append(f"{project}: {found}")
+
+    def write(connection: Connection, project: int) -> None:
+        for _ in range(150):
+            _enqueue(connection, project)
+
+    def guarded(work: Callable[..., None], *arguments: Any) -> threading.Thread:
+        def run() -> None:
+            try:
+                work(*arguments)
+            except Exception as error:
+                problems.append(repr(error))
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        return thread
+
+    readers = [guarded(read, project) for project in (10, 11, 20, 21, 30, 31)]
+    writers = [guarded(write, db, 12), guarded(write, elsewhere, 22)]
+    for thread in writers:
+        thread.join()
+    ended.set()
+    for thread in readers:
+        thread.join()
+    elsewhere.close()
+    assert problems == []
+
+
+def test_nobody_reads_what_another_thread_has_not_committed(db: Connection) -> None:
+    build = _enqueue(db, 10)
+    seen: list[str] = []
+    reader = threading.Thread(target=lambda: seen.append(_status(db, build)))
+    with pytest.raises(ZeroDivisionError), transaction(db):
+        db.execute("UPDATE builds SET status = 'failed' WHERE id = ?", (build,))
+        reader.start()
+        reader.join(timeout=0.5)
+        raise ZeroDivisionError
+    reader.join()
+    assert seen == ["queued"]
 
 
 # --- the database goes away ----------------------------------------------------------------------------------------
