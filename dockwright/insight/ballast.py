@@ -54,10 +54,13 @@ _SMALLEST_MODEL = 1_000_000
 _NODE_INSTALL = re.compile(
     r"\b(?:npm\s+(?:ci|i|install)|pnpm\s+(?:i|install)|yarn(?:\s+install)?|bun\s+(?:i|install))\b"
 )
+_NODE = re.compile(r"(?<![\w.-])(?:node(?:js)?|npm|npx|yarn|pnpm|bun|deno|pm2|next|nuxt|vite|tsx|ts-node)(?![\w-])")
 _NODE_BUILD = re.compile(
     r"\b(?:npm|pnpm|yarn|bun)\s+(?:run\s+)?(?:\S*build\S*|generate)|\b(?:vite|tsc|webpack|next)\s+build"
 )
-_MAKES_VENV = re.compile(r"\bvenv\b|\bvirtualenv\b|\buv\s+(?:sync|venv)|\bpoetry\b|\bpdm\b|\bpipenv\b|\bconda\b")
+_MAKES_VENV = re.compile(
+    r"-m\s+venv\b|(?<![\w/.-])virtualenv\s|\buv\s+(?:sync|venv)\b|\bpoetry\b|\bpdm\b|\bpipenv\b|\bconda\s+(?:env|create)\b"
+)
 _NEEDS_GIT = re.compile(
     r"\bgit\s+(?:-\S+\s+)*(?:describe|rev-parse|log|show|status|submodule|rev-list)\b|\.git(?:/|['\"\s]|$)"
     r"|setuptools[_-]scm|hatch-vcs|versioningit|dunamai|dynamic-versioning|versioneer|\bpbr\b|\bvergen\b|GitPython"
@@ -163,7 +166,7 @@ def _folders(evidence: Evidence, name: str) -> list[str]:
 def _environments(evidence: Evidence) -> Iterator[Ballast]:
     """Virtual environments hold this machine's paths. They stay where the app is started from one that no RUN makes."""
     reason = "a virtual environment of this machine, with its paths in it; the image needs its own"
-    for marker in evidence.named("pyvenv.cfg"):
+    for marker in [*evidence.named("pyvenv.cfg"), *_folders(evidence, "conda-meta")]:
         folder = _parent(marker)
         name = folder.rpartition("/")[2]
         is_started_from = re.search(rf"(?<![\w.-]){re.escape(name)}/(?:bin|lib)\b", evidence.recipe)
@@ -172,9 +175,12 @@ def _environments(evidence: Evidence) -> Iterator[Ballast]:
 
 
 def _node_modules(evidence: Evidence) -> Iterator[Ballast]:
+    """They stay where the image has Node and no RUN installs them: then they are what the app runs on."""
     reason = "packages that the Dockerfile installs anew, for the image's own system"
     roots = [path for path in _folders(evidence, "node_modules") if "/node_modules/" not in f"/{_parent(path)}/"]
     installed = [path for path in roots if _is_installed(evidence, _parent(path))]
+    if not _NODE.search(evidence.recipe) and not evidence.is_mentioned("node_modules/", r"node_modules/[\w@]"):
+        reason, installed = "packages of Node, which this image does not have", roots
     if installed and len(installed) == len(roots):
         yield Ballast(pattern="**/node_modules", reason=reason, paths=tuple(installed))
     else:

@@ -16,7 +16,7 @@ _BRINGS_TORCH = frozenset(
     (
         *("torch", "torchvision", "torchaudio", "sentence-transformers", "openai-whisper", "ultralytics", "easyocr"),
         *("fastai", "accelerate", "pytorch-lightning", "lightning", "timm", "bitsandbytes", "xformers", "vllm"),
-        *("flash-attn"),
+        *("flash-attn",),
     )
 )
 _FOR_GPU = re.compile(

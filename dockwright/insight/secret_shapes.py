@@ -19,7 +19,7 @@ _NOT_THE_SECRET = frozenset(
         *("FILE", "PATH", "DIR", "NAME", "URL", "URI", "HOST", "TTL", "LENGTH", "LIMIT", "EXPIRE", "EXPIRES"),
         *("EXPIRY", "EXPIRATION", "LIFETIME", "ALGORITHM", "ISSUER", "AUDIENCE", "TYPE", "HEADER", "ROTATION"),
         *("ENABLED", "REQUIRED", "PUBLIC", "COUNT", "SIZE", "MIN", "MAX", "ID", "PREFIX", "FIELD", "PARALLELISM"),
-        *("TIMEOUT"),
+        *("TIMEOUT",),
     )
 )
 """A word that says that the variable tells something about a secret: where it is, how long it lasts."""

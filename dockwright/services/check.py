@@ -154,7 +154,7 @@ class _Checking:
                 survey.walk.bytes,
                 survey.walk.files,
                 survey.suggested,
-                os.path.relpath(survey.root),
+                _shown(survey.root),
                 self.folder.place(survey.ignore_file),
                 survey.ignore_file.is_file(),
             )
@@ -234,6 +234,11 @@ def _syntax(error: DockerfileSyntax, place: str) -> Finding:
     match = _LINE.match(str(error))
     where = f"{place}:{match['line']}" if match else place
     return found("dockerfile_syntax", where, error.message, error.remedy)
+
+
+def _shown(root: Path) -> str:
+    """As somebody types it here."""
+    return min(str(root), os.path.relpath(root), key=len)
 
 
 def _python_of(image: str) -> str | None:

@@ -63,7 +63,8 @@ def write(survey: Survey) -> dict[str, Any]:
             remedy="Try again when nothing writes to the folder",
         )
     _replace(path, new)
-    return {**measured(after), "suggestions": [one.as_dict() for one in suggested.suggestions]}
+    written = Survey(survey.unit, survey.others, survey.known)
+    return {**measured(written), "suggestions": [one.as_dict() for one in suggested.suggestions]}
 
 
 def _replace(path: Path, text: str) -> None:

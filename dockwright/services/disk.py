@@ -41,7 +41,7 @@ def disk(state: State) -> dict[str, Any]:
 def _images(held: Document, state: State) -> dict[str, int]:
     found = held.get("Images") or ()
     registry = registries.from_settings(state.settings)
-    ours = [one for one in found if _is_our_image(one, registry)]
+    ours = [one for one in found if is_ours(one, registry)]
     return {
         "count": len(found),
         "bytes": int(held.get("LayersSize") or 0),
@@ -50,7 +50,7 @@ def _images(held: Document, state: State) -> dict[str, int]:
     }
 
 
-def _is_our_image(image: Document, registry: registries.Registry | None) -> bool:
+def is_ours(image: Document, registry: registries.Registry | None) -> bool:
     """By name: whatever anybody builds on one of ours inherits its labels."""
     labels: Mapping[str, str] = image.get("Labels") or {}
     client = labels.get(f"{LABEL}client")
@@ -60,11 +60,7 @@ def _is_our_image(image: Document, registry: registries.Registry | None) -> bool
     prefixes = [BASE_NAMES]
     if client:
         prefixes += [f"{client}/"] + ([registry.name_of(f"{client}/")] if registry else [])
-    return _has_prefix(names, prefixes) or (not names and client is not None)
-
-
-def _has_prefix(names: Iterable[str], prefixes: Iterable[str]) -> bool:
-    return any(name.startswith(tuple(prefixes)) for name in names)
+    return any(name.startswith(tuple(prefixes)) for name in names) or (not names and client is not None)
 
 
 def _kind(found: Iterable[Document], size: Any) -> dict[str, int]:

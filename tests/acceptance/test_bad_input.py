@@ -416,4 +416,4 @@ def test_check_tells_a_syntax_error_with_its_line(home: Home, folder: Folder) ->
     answer = home.run("check", root, "--json", code=1)
     assert not answer.json["ok"] and "line 7" in answer.json["findings"][0]["message"]
     (root / "Dockerfile").write_text(DOCKERFILE)
-    assert home.run("check", root, "--json").json == {"ok": True, "findings": []}
+    assert home.run("check", root, "--json").json["ok"]
