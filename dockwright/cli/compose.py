@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ import click
 from dockwright.cli.output import counted, json_option, print_json, printable, say, seconds, show_error, table
 from dockwright.cli.session import cancel_on_signal, open_state
 from dockwright.domain.build import Profile
-from dockwright.errors import UsageError
+from dockwright.errors import UsageError, by_code
 
 if TYPE_CHECKING:
     from dockwright.services.state import State
@@ -20,7 +21,7 @@ _service = click.option("--service", metavar="S", help="One service, and those t
 _profile = click.option("--profile", type=click.Choice(["dev", "prod"]), help="dev: no cache. prod: every cache.")
 
 
-@click.command()
+@click.command(short_help="Build and start a folder's compose services.")
 @_path
 @_service
 @_profile
@@ -39,7 +40,7 @@ def up(path: str, service: str | None, profile: Profile | None, as_json: bool) -
     _show(document, path, as_json)
 
 
-@click.command()
+@click.command(short_help="Stop and remove what up has started.")
 @_path
 @click.option("--volumes", is_flag=True, help="Remove what the services have stored too.")
 @json_option
@@ -58,6 +59,59 @@ def down(path: str, volumes: bool, as_json: bool) -> None:
     say(f"Removed {counted(len(removed), 'container')}: {', '.join(removed)}" if removed else "Nothing was running")
 
 
+@click.command(short_help="Run a folder's services with live reload.")
+@_path
+@_service
+@_profile
+@json_option
+def dev(path: str, service: str | None, profile: Profile | None, as_json: bool) -> None:
+    """Start a folder's services, and bring every change of a file to them until Ctrl-C, which stops them.
+
+    What the compose file says under develop.watch is done; of other services a file that is only copied into the image
+    is copied into the container, which is started again unless its command reloads by itself, and all else builds the
+    image anew.
+
+    Example: dockwright dev ~/shop
+    """
+    from dockwright.services import dev as live
+    from dockwright.services.build import BuildOptions
+
+    state, cancel, build, tell = _begin(as_json, has_deadline=False)
+    options = BuildOptions(profile=profile, service=service, is_for_up=True, deploy=False, until="build")
+    error = live.dev(
+        state,
+        path,
+        options,
+        lambda request: build(state, request, cancel),
+        cancel,
+        tell,
+        _json_line if as_json else _report,
+    )
+    if error is not None:
+        _fail(error)
+
+
+def _json_line(event: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(event) + "\n")
+    sys.stdout.flush()
+
+
+def _report(event: dict[str, Any]) -> None:
+    match event["event"]:
+        case "ready":
+            _table(event)
+        case "watching":
+            say(f"The files of {', '.join(event['services'])} are watched. Ctrl-C stops the services")
+        case _:
+            files = event["files"]
+            what = ", ".join(files[:3]) + (f" and {len(files) - 3} more" if len(files) > 3 else "")
+            if event["event"] == "failed":
+                show_error(by_code(event["error"]), as_json=False)
+            how = event.get("action", "failed")
+            say(f"{what}: {' and '.join(event['services'])} {how} in {seconds(event['seconds'])}")
+    sys.stdout.flush()
+
+
 def _here() -> State:
     """Raises `UsageError` where the commands are to work at a server."""
     state = open_state()
@@ -69,14 +123,14 @@ def _here() -> State:
     return state
 
 
-def _begin(as_json: bool) -> Any:
+def _begin(as_json: bool, *, has_deadline: bool = True) -> Any:
     import time
 
     from dockwright.cli.build import watcher
     from dockwright.queue.runner import run_claimed
 
     state = _here()
-    cancel = cancel_on_signal(time.monotonic() + state.settings.timeout_seconds)
+    cancel = cancel_on_signal(time.monotonic() + state.settings.timeout_seconds if has_deadline else None)
 
     def build(state: State, request: Any, cancel: Any) -> dict[str, Any]:
         watch = watcher(as_json)
@@ -97,15 +151,21 @@ def _show(document: dict[str, Any], path: str, as_json: bool) -> None:
     if as_json:
         print_json(document)
     if document["error"] is not None:
-        from dockwright.errors import by_code
-
-        raised = by_code(document["error"])
-        show_error(raised, as_json=False)
-        sys.exit(raised.exit_code)
+        _fail(document["error"])
     if as_json:
         return
-    table(("SERVICE", "STATE", "ADDRESS", "IMAGE"), (_row(one) for one in document["services"]))
+    _table(document)
     say(f"Ready in {seconds(document['seconds'])}. Stop it with: dockwright down {path}")
+
+
+def _fail(error: dict[str, Any]) -> None:
+    raised = by_code(error)
+    show_error(raised, as_json=False)
+    sys.exit(raised.exit_code)
+
+
+def _table(document: dict[str, Any]) -> None:
+    table(("SERVICE", "STATE", "ADDRESS", "IMAGE"), (_row(one) for one in document["services"]))
 
 
 def _row(one: dict[str, Any]) -> tuple[str, str, str, str]:

@@ -21,6 +21,7 @@ COMMANDS: dict[str, str] = {
     "build": "build:build",
     "up": "compose:up",
     "down": "compose:down",
+    "dev": "compose:dev",
     "check": "check:check",
     "context": "context:context",
     "verify": "verify:verify",

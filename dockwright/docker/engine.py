@@ -162,6 +162,10 @@ class Engine:
         with self.open("GET", f"/containers/{_part(name)}/archive", {"path": path}, timeout=300.0) as stream:
             yield stream
 
+    def put_archive(self, name: str, content: bytes) -> None:
+        """Unpacks a tar archive over the container's root; folders on the way are made."""
+        self.request("PUT", f"/containers/{_part(name)}/archive", {"path": "/"}, content, timeout=300.0)
+
     def changes(self, name: str) -> dict[str, int]:
         """Paths that differ from the image: 0 modified, 1 added, 2 deleted."""
         found = self.request("GET", f"/containers/{_part(name)}/changes") or []

@@ -95,7 +95,8 @@ def exchange(
 ) -> Iterator[Answer]:
     """Sends one request and gives the answer while its connection is open.
 
-    `path` is already quoted; `body` is sent as JSON unless none; `timeout` in seconds for each read, none for ever.
+    `path` is already quoted; `body` is sent as JSON unless none, bytes as they are; `timeout` in seconds for each read,
+    none for ever.
     Raises `EngineUnreachable`, and for a status of 400 and above `NotFound`, `Conflict` or `EngineError`. On a cancel
     the connection ends, and with it what the engine does for it; raises as `Cancel.check` does.
     """
@@ -151,10 +152,10 @@ def _request(
     method: str, path: str, query: Mapping[str, Any] | None, body: Any, headers: Mapping[str, str] | None
 ) -> bytes:
     target = f"{path}?{_encoded(query)}" if query else path
-    content = b"" if body is None else json.dumps(body).encode()
+    content = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
     lines = [f"{method} {target} HTTP/1.0", "Host: docker", f"Content-Length: {len(content)}"]
     if content:
-        lines.append("Content-Type: application/json")
+        lines.append(f"Content-Type: application/{'octet-stream' if isinstance(body, bytes) else 'json'}")
     lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
     return "\r\n".join([*lines, "", ""]).encode("ascii") + content
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dockwright.db import journal
-from dockwright.docker import compose
+from dockwright.docker import builders, compose
 from dockwright.docker.engine import Engine
 from dockwright.domain.build import BuildRequest, History
 from dockwright.domain.source import FolderSource
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 LABEL = "dev.dockwright."
 START_INTERVAL = "500ms"
+QUICK_STOP_SECONDS = 2
+"""Of a container that is started anew at once."""
 START_INTERVAL_API = (1, 44)
 """From Docker Engine 25 on."""
 Build = Callable[[BuildRequest], dict[str, Any]]
@@ -148,7 +150,8 @@ def start(
     wanted = services.wanted if only is None else only
     words = ["up", "--detach", "--no-build", "--quiet-pull"]
     words += ["--remove-orphans"] if wanted == {*services.composition.services} else []
-    words += ["--no-deps"] if only is not None else []
+    # What a container was given since it was made is not in its image.
+    words += ["--no-deps", "--force-recreate", f"--timeout={QUICK_STOP_SECONDS}"] if only is not None else []
     engine = Engine()
     began = time.time()
     status, said = services.run(*words, *sorted(wanted), cancel=cancel, say=say)
@@ -266,19 +269,26 @@ def _other_images(
 ) -> dict[str, str]:
     """Service → local image, for those that are not built and that a local one stands for; the rest are pulled."""
 
-    def sink(event: Event) -> None:
-        say(event.text)
-
-    workspace = state.settings.workspace_dir / f"up-{request.build_id}"
-    ctx = StageContext(
-        request=request,
-        settings=state.settings,
-        history=History(),
-        workspace=workspace,
-        sink=sink,
-        cancel=cancel,
-    )
+    ctx = stage_context(state, request, cancel, say)
     bases = base_images(ctx, Engine(), tuple(sorted({*images.values()})))
     for ref, local in bases.substitutes.items():
         say(f"{local} stands for {ref}")
     return {name: bases.substitutes[image] for name, image in images.items() if image in bases.substitutes}
+
+
+def stage_context(state: State, request: BuildRequest, cancel: Cancel, say: Callable[[str], None]) -> StageContext:
+    """For what a stage does when no build runs. Its workspace is the caller's to remove."""
+
+    def sink(event: Event) -> None:
+        say(event.text)
+
+    return StageContext(
+        request=request,
+        settings=state.settings,
+        history=History(),
+        workspace=state.settings.workspace_dir / f"verify-{os.getpid()}-{os.urandom(3).hex()}",
+        sink=sink,
+        cancel=cancel,
+        # What a builder was sent is remembered by its name: looking must not seem like a change of the builder.
+        builder=builders.builder_for(state.settings, state.client),
+    )
