@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import click
 
@@ -10,13 +11,17 @@ from dockwright.cli.output import json_option, print_json, say
 from dockwright.cli.session import use_cases
 
 MAX_SHOWN = 20
+MAX_LINES = 5
 
 
 @click.command()
-@click.argument("what", metavar="[PATH|PRODUCT]", default=".")
+@click.argument("what", metavar="[PATH|PRODUCT|CONTAINER]", default=".")
 @json_option
 def verify(what: str, as_json: bool) -> None:
     """Prove that what runs equals the source, file by file.
+
+    Of a folder: its product with all instances, and the services that `dockwright up` started. Each thing that is not
+    as it should be is named, beside the container's status and the last lines of its log.
 
     Example: dockwright verify ~/my-app
     """
@@ -25,11 +30,7 @@ def verify(what: str, as_json: bool) -> None:
         print_json(result)
     else:
         for instance in result["instances"]:
-            say(f"{'✔' if instance['ok'] else '✘'} {instance['name']}: {instance['summary']}")
-            for path in instance["files_differ"][:MAX_SHOWN]:
-                say(f"    differs          {path}")
-            for entry in instance["files_unverifiable"][:MAX_SHOWN]:
-                say(f"    cannot compare   {entry['path']}: {entry['reason']}")
+            _show(instance)
         if result["ok"]:
             say(f"What runs is what was written: {result['product']}")
         else:
@@ -37,3 +38,27 @@ def verify(what: str, as_json: bool) -> None:
             say(f"What to do: Build it again with: dockwright build {what}")
     if not result["ok"]:
         sys.exit(1)
+
+
+def _show(instance: dict[str, Any]) -> None:
+    say(f"{'✔' if instance['ok'] else '✘'} {instance['name']} ({_status(instance['status'])}): {instance['summary']}")
+    for finding in instance["findings"]:
+        say(f"    {finding['severity']:<8} {finding['message']}")
+        say(f"             {finding['remedy']}")
+    for entry in instance["files_unverifiable"][:MAX_SHOWN]:
+        say(f"    cannot compare   {entry['path']}: {entry['reason']}")
+    for line in instance["last_lines"][-MAX_LINES:]:
+        say(f"    │ {line}")
+
+
+def _status(status: dict[str, Any]) -> str:
+    told = [status["state"]]
+    if status["health"]:
+        told.append(status["health"])
+    if status["exit_code"] is not None:
+        told.append(f"exit code {status['exit_code']}")
+    if status["restarts"]:
+        told.append(f"restarted {status['restarts']} times")
+    if status["build"]:
+        told.append(f"build {status['build']} of {status['built_at']}")
+    return ", ".join(told)

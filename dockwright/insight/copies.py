@@ -49,6 +49,9 @@ class Copies:
     """Destination → what may have replaced the file later. Equal content proves a match; other proves nothing."""
 
 
+NOTHING_COPIED = Copies((), (), {}, {}, {})
+
+
 def copies(
     dockerfile: Dockerfile,
     *,
@@ -193,10 +196,14 @@ class _Copy:
     instruction: Instruction
     state: State
     tree: _Tree
+    chmod: str = ""
+    owner: str | None = None
 
     def run(self) -> None:
         words = self.instruction.operands
         put_in = self.state.scope.put_in
+        self.chmod = put_in(self.instruction.flag("chmod") or "")
+        self.owner = put_in(self.instruction.flag("chown") or "") or None
         written = put_in(words[-1])
         destination = resolve(self.state.workdir, written)
         is_folder = written in (".", "") or written.endswith("/")
@@ -213,14 +220,25 @@ class _Copy:
             self._heredoc(heredoc, destination, is_folder)
 
     def _mode(self, mode: int) -> int:
-        chmod = self.instruction.flag("chmod") or ""
-        is_octal = chmod.isdigit() and not set(chmod) & {"8", "9"}
-        return stat.S_IFMT(mode) | int(chmod, 8) if is_octal and not stat.S_ISLNK(mode) else mode
+        """Without permission bits where --chmod is not written in octal digits: what they will be is not known."""
+        if not self.chmod or stat.S_ISLNK(mode):
+            return mode
+        is_octal = self.chmod.isdigit() and not set(self.chmod) & {"8", "9"}
+        return stat.S_IFMT(mode) | (int(self.chmod, 8) if is_octal else 0)
 
     def _file(self, source: str) -> CopyMapping | None:
         """A file or a link of the context; pipes and devices have nothing to compare."""
         _, _, _, _, mode, digest = self.tracer.context.index.files[source]
-        return CopyMapping(source=source, destination="", mode=self._mode(mode), digest=digest) if digest else None
+        if not digest:
+            return None
+        return CopyMapping(
+            source=source,
+            destination="",
+            mode=self._mode(mode),
+            digest=digest,
+            is_mode_set=bool(self.chmod),
+            owner=self.owner,
+        )
 
     def _put_below(self, source: str, landed: str) -> None:
         """Something that comes with a folder."""
@@ -257,6 +275,8 @@ class _Copy:
             destination="",
             mode=self._mode(stat.S_IFREG | 0o644),
             digest=digest_text(content),
+            is_mode_set=bool(self.chmod),
+            owner=self.owner,
         )
         self.tree.put_file(destination, is_folder, heredoc.name, mapping)
 
@@ -296,7 +316,8 @@ class _Copy:
         return not any(path in unsure for unsure in (tree.run_after, tree.either, tree.doubts))
 
     def _carried(self, mapping: CopyMapping) -> CopyMapping:
-        return replace(mapping, mode=self._mode(mapping.mode))
+        is_mode_set = mapping.is_mode_set or bool(self.chmod)
+        return replace(mapping, mode=self._mode(mapping.mode), is_mode_set=is_mode_set, owner=self.owner)
 
 
 def sources_of(mappings: Iterable[CopyMapping]) -> frozenset[str]:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import select
@@ -11,124 +15,224 @@ from sqlalchemy import select
 from dockwright.db import tables
 from dockwright.docker import builders
 from dockwright.docker.engine import Engine
-from dockwright.domain.build import BuildRequest, History, Profile
+from dockwright.domain.build import BuildRequest, History
 from dockwright.domain.events import Event
-from dockwright.domain.product import LiveState
-from dockwright.domain.source import GitSource, TemplateSource, source_from_json
-from dockwright.errors import Conflict, NotFound
+from dockwright.domain.plan import ServicePlan
+from dockwright.domain.source import GitSource, Source, TemplateSource, Tree, source_from_json
+from dockwright.insight.bundle import OlderBundle, older_bundle
+from dockwright.insight.copies import NOTHING_COPIED, Copies, sources_of
+from dockwright.insight.input_changes import InputChanges, input_changes
 from dockwright.process import Cancel
-from dockwright.services import live, products
+from dockwright.services import subjects
 from dockwright.services.state import State
-from dockwright.sources.detect import detect, is_path, source_key
+from dockwright.services.subjects import Subject
 from dockwright.stages import fetch, generate
 from dockwright.stages.context import StageContext
-from dockwright.stages.plan import Planner
-from dockwright.stages.verify import prove
+from dockwright.stages.plan import plan
+from dockwright.stages.proof import Proof, Wanted
+from dockwright.stages.verify import declared_args, prove
 
 
 def verify(state: State, argument: str | int, cancel: Cancel) -> dict[str, Any]:
-    """CONTRACT, `verify --json`, with what each instance says below `instances`. `ok` only when every one is."""
-    product, project = _product_and_project(state, argument)
-    with state.session() as session:
-        release = session.scalar(
-            select(tables.Release).where(
-                tables.Release.product_id == product.id, tables.Release.number == product.release_number
-            )
-        )
-        build = session.get(tables.Build, release.build_id) if release and release.build_id else None
-    found = live.live_state(state, product, project=project.slug, env={})
-    if release is None or not found.instances:
-        raise Conflict(
-            f'Nothing of "{product.slug}" is running', remedy=f"Start it with: dockwright start {product.slug}"
-        )
-    ctx = _context(state, project, build, release.digest, cancel)
+    """CONTRACT, `verify --json`, with what each container says below `instances`. `ok` only when every one is."""
+    found = subjects.find(state, argument)
+    sources = _Sources(state, found.project, cancel)
     try:
-        proofs = _proofs(ctx, found, release.digest, build)
+        proofs = [(one, _prove(state, sources, one)) for one in found.containers]
     finally:
-        if ctx.workspace.exists():
-            shutil.rmtree(ctx.workspace)
-    worst = next((proof for _, proof in proofs if not proof["ok"]), proofs[0][1])
-    return {**worst, "product": product.slug, "instances": [{"name": name, **proof} for name, proof in proofs]}
+        sources.remove()
+    documents = [{"name": one.name, "service": one.service, **proof.as_dict()} for one, proof in proofs]
+    worst = next((document for document in documents if not document["ok"]), documents[0])
+    top = {name: value for name, value in worst.items() if name not in {"name", "service", "status", "last_lines"}}
+    return {
+        **top,
+        "findings": [finding for document in documents for finding in document["findings"]],
+        "product": found.name,
+        "project": found.project.slug,
+        "instances": documents,
+    }
 
 
-def _proofs(
-    ctx: StageContext, found: LiveState, digest: str, build: tables.Build | None
-) -> list[tuple[str, dict[str, Any]]]:
-    tree = fetch.fetch(ctx, ctx.request.source)
-    if isinstance(ctx.request.source, TemplateSource):
-        tree = generate.generate(ctx, tree)
-    planned = Planner(ctx, tree).plan()
+def _prove(state: State, sources: _Sources, one: Subject) -> Proof:
     engine = Engine()
-    proofs = []
-    for instance in found.instances:
-        proof = prove(
-            engine,
-            instance.container_id,
-            f"http://{instance.address}:{instance.port}",
-            copies=planned.copies(),
-            wanted_digest=digest,
-            # A dev build's clock is among its inputs, so no other build's manifest equals its own.
-            wanted_manifest=planned.manifest_digest if build is None or build.profile == "prod" else None,
-            revision=tree.revision,
-            scratch=ctx.workspace,
-        )
-        proofs.append((instance.name, proof.as_dict()))
-    return proofs
+    details = engine.container(one.container_id)
+    digest = details["Image"] if details else ""
+    image = _ImageRows(state, sources.project, digest)
+    tree, service = sources.service(one, image)
+    if service is None:
+        wanted = Wanted(copies=NOTHING_COPIED, revision=tree.revision, is_foreign=True)
+    else:
+        wanted = _wanted(state, one, image, tree, service)
+    return prove(engine, one.container_id, one.addresses, wanted, sources.workspace)
 
 
-def _product_and_project(state: State, argument: str | int) -> tuple[tables.Product, tables.Project]:
-    """By a path or URL its project's product; by a name or a number the product."""
-    with state.session() as session:
-        if isinstance(argument, str) and is_path(argument):
-            key = source_key(detect(argument))
-            project = session.scalar(
-                select(tables.Project).where(
-                    tables.Project.client_id == state.client_id, tables.Project.source_key == key
-                )
-            )
-            found = select(tables.Product).where(tables.Product.project_id == (project.id if project else 0))
-            product = session.scalar(found)
-            if project is None or product is None:
-                raise NotFound(
-                    f"Nothing was deployed from {argument}", remedy=f"Deploy it with: dockwright build {argument}"
-                )
-            return product, project
-        product = products.find(state, argument)
-        project = session.get(tables.Project, product.project_id) if product.project_id else None
-        if project is None:
-            raise Conflict(
-                f'"{product.slug}" has no source to compare with', remedy="Only products of a project can be verified"
-            )
-        return product, project
-
-
-def _context(
-    state: State, project: tables.Project, build: tables.Build | None, digest: str, cancel: Cancel
-) -> StageContext:
-    source = source_from_json(project.source)
-    if isinstance(source, GitSource) and build is not None:
-        # What runs was built from this commit; the ref may have moved since, and then the answer says so.
-        source = GitSource(url=source.url, ref=build.ref, subdir=source.subdir)
-    profile: Profile = "prod"
-    with state.session() as session:
-        image = select(tables.DockerImage.build_date).where(tables.DockerImage.digest == digest)
-        build_date = session.scalar(image.limit(1))
-    options = build.options if build else {}
-    request = BuildRequest(
-        build_id=build.id if build else 0,
-        client=state.client,
-        project=project.slug,
-        project_id=project.id,
-        name=project.name,
-        description=project.description,
-        source=source,
-        profile=profile,
-        build_date=build_date,
-        dockerfile=project.build.get("dockerfile"),
-        target=project.build.get("target"),
-        args={**project.build.get("args", {}), **options.get("args", {})},
+def _wanted(state: State, one: Subject, image: _ImageRows, tree: Tree, service: ServicePlan) -> Wanted:
+    copies: Copies = service.copies()
+    release = one.release
+    return Wanted(
+        copies=copies,
+        revision=tree.revision,
+        digest=release.digest if release else None,
+        image_name=release.image_name if release else None,
+        manifest_digest=service.manifest_digest,
+        build_args=declared_args(service),
+        newer=image.newer(service.service),
+        moved_by=image.moved_by(release.image_name) if release else None,
+        changes=_changes(state, image, one, service),
+        older_bundle=_older_bundle(tree, copies),
     )
 
+
+def _older_bundle(tree: Tree, copies: Copies) -> OlderBundle | None:
+    """The files of a checkout or an archive are not as old as they look."""
+    return older_bundle(tree.root, sources_of(copies.mappings)) if tree.is_in_place else None
+
+
+def _changes(state: State, image: _ImageRows, one: Subject, service: ServicePlan) -> Callable[[], InputChanges]:
+    build_id = image.row.build_id if image.row else one.build_id
+
+    def changes() -> InputChanges:
+        with state.session() as session:
+            kept = session.scalar(
+                select(tables.BuildArtifact.content)
+                .join(tables.Build, tables.Build.id == tables.BuildArtifact.build_id)
+                .where(
+                    tables.Build.client_id == state.client_id,
+                    tables.Build.id == build_id,
+                    tables.BuildArtifact.artifact_type == "plan",
+                    tables.BuildArtifact.file_path == f"plan-{service.service}.json",
+                )
+            )
+        if kept is None or service.manifest is None:
+            return InputChanges()
+        return input_changes(json.loads(kept), service.manifest)
+
+    return changes
+
+
+class _ImageRows:
+    """What the rows know of the image that a container runs, and of those that were built since."""
+
+    def __init__(self, state: State, project: tables.Project, digest: str) -> None:
+        self._state = state
+        self._of_project = tables.DockerImage.project_id == project.id
+        self._digest = digest
+        with state.session() as session:
+            mine = select(tables.DockerImage).where(self._of_project, tables.DockerImage.digest == digest)
+            self.row = session.scalar(mine.order_by(tables.DockerImage.id).limit(1))
+
+    def newer(self, service: str) -> str | None:
+        """The newest image of the service, where it is a later one, in words."""
+        with self._state.session() as session:
+            built = (self._of_project, tables.DockerImage.service == service, tables.DockerImage.digest.is_not(None))
+            order = tables.DockerImage.built_at.desc(), tables.DockerImage.id.desc()
+            newest = session.scalar(select(tables.DockerImage).where(*built).order_by(*order).limit(1))
+        if newest is None or newest.digest == self._digest:
+            return None
+        return _named(newest)
+
+    def moved_by(self, name: str) -> str | None:
+        """The build that was given the same tag later, where it was one of ours."""
+        found = Engine().image(name)
+        if found is None or found["Id"] == self._digest:
+            return None
+        base, _, tag = name.rpartition(":")
+        with self._state.session() as session:
+            same = (tables.DockerImage.name == base, tables.DockerImage.tag == tag)
+            rows = select(tables.DockerImage).where(self._of_project, *same, tables.DockerImage.digest == found["Id"])
+            row = session.scalar(rows.limit(1))
+        return _named(row) if row else None
+
+
+def _named(image: tables.DockerImage) -> str:
+    return f"build {image.build_id}, {image.name}:{image.tag}"
+
+
+# --- what the source makes -----------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class _Sources:
+    """The project's source, fetched once for each ref, and planned once for each set of arguments."""
+
+    state: State
+    project: tables.Project
+    cancel: Cancel
+    _contexts: list[StageContext] = field(default_factory=list)
+    _planned: dict[str, tuple[Tree, tuple[ServicePlan, ...]]] = field(default_factory=dict)
+
+    @property
+    def workspace(self) -> Any:
+        return self._contexts[-1].workspace
+
+    def service(self, one: Subject, image: _ImageRows) -> tuple[Tree, ServicePlan | None]:
+        """The container's own service; none for one whose image is not built from the source."""
+        build = self._build(one)
+        source = source_from_json(self.project.source)
+        if isinstance(source, GitSource) and build is not None:
+            # What runs was built from this commit; the ref may have moved since, and then the answer says so.
+            source = GitSource(url=source.url, ref=build.ref, subdir=source.subdir)
+        request = self._request(source, build, image.row, is_composed=one.is_composed)
+        key = json.dumps([str(source), dict(request.args), request.build_date, one.is_composed], sort_keys=True)
+        if key not in self._planned:
+            self._planned[key] = self._plan(request)
+        tree, services = self._planned[key]
+        by_name = {name: service for service in services for name in (service.service, *service.shared_with)}
+        if one.service in by_name:
+            return tree, by_name[one.service]
+        return tree, services[0] if one.service is None and len(services) == 1 else None
+
+    def _build(self, one: Subject) -> tables.Build | None:
+        with self.state.session() as session:
+            found = session.get(tables.Build, one.build_id) if one.build_id else None
+        return found if found is not None and found.project_id == self.project.id else None
+
+    def _request(
+        self, source: Source, build: tables.Build | None, image: tables.DockerImage | None, *, is_composed: bool
+    ) -> BuildRequest:
+        options = build.options if build else {}
+        given = {**self.project.build.get("args", {}), **options.get("args", {})}
+        # A dev build's clock is among its inputs: the source is planned as if it were built in that moment again.
+        clock = _clock(image.build_date) if image is not None and image.profile == "dev" else {}
+        return BuildRequest(
+            build_id=build.id if build else 0,
+            client=self.state.client,
+            project=self.project.slug,
+            project_id=self.project.id,
+            name=self.project.name,
+            description=self.project.description,
+            source=source,
+            profile="prod",
+            build_date=image.build_date if image else None,
+            dockerfile=self.project.build.get("dockerfile"),
+            target=self.project.build.get("target"),
+            args={**clock, **given},
+            is_for_up=is_composed,
+        )
+
+    def _plan(self, request: BuildRequest) -> tuple[Tree, tuple[ServicePlan, ...]]:
+        ctx = _context(self.state, request, self.cancel)
+        self._contexts.append(ctx)
+        tree = fetch.fetch(ctx, request.source)
+        if isinstance(request.source, TemplateSource):
+            tree = generate.generate(ctx, tree)
+        return tree, plan(ctx, tree).services
+
+    def remove(self) -> None:
+        for ctx in self._contexts:
+            if ctx.workspace.exists():
+                shutil.rmtree(ctx.workspace)
+
+
+def _clock(build_date: str) -> dict[str, str]:
+    try:
+        seconds = int(datetime.fromisoformat(build_date).timestamp())
+    except ValueError:
+        return {}
+    return {"BUILD_DATE": build_date, "CACHE_BUST": str(seconds)}
+
+
+def _context(state: State, request: BuildRequest, cancel: Cancel) -> StageContext:
     def ignore_event(event: Event) -> None:
         """Looking is no build: there is no log to keep."""
 

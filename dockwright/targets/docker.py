@@ -81,8 +81,7 @@ class DockerTarget:
 
     def logs(self, instance: Instance, tail: int = 100) -> list[str]:
         """Without the secrets that it was started with, which may have other values by now. Raises `NotFound`."""
-        redact = _redactor(self.engine.container(instance.container_id))
-        return [redact(line) for line in self.engine.logs(instance.container_id, tail)]
+        return redacted_logs(self.engine, instance.container_id, tail)
 
     def stop(self, instance: Instance, seconds: int = STOP_SECONDS) -> None:
         """Asks the app to end, and ends it after so many seconds. An instance that is not there is fine."""
@@ -183,11 +182,22 @@ def _containers(engine: Engine, product: Product) -> list[Document]:
     return sorted((one for one in found if one), key=lambda one: (-_instance(one).release, one["Name"]))
 
 
+def redacted_logs(engine: Engine, container: str, tail: int) -> list[str]:
+    """The last lines without the secrets that it was started with. Raises `NotFound`."""
+    redact = _redactor(engine.container(container))
+    return [redact(line) for line in engine.logs(container, tail)]
+
+
 def _redactor(details: Document | None) -> Redactor:
     config = details["Config"] if details else {"Labels": {}, "Env": []}
-    names = (config["Labels"].get(f"{LABEL}secrets") or "").split(",")
+    names = ((config["Labels"] or {}).get(f"{LABEL}secrets") or "").split(",")
     environment = dict(one.partition("=")[::2] for one in config["Env"] or ())
     return Redactor({name: environment[name] for name in names if name in environment})
+
+
+def has_ended(details: Document) -> bool:
+    """An instance that was ready once and does not run any more, by no doing of ours."""
+    return _was_ready(details) and not details["State"]["Running"]
 
 
 def _was_ready(details: Document) -> bool:

@@ -1,6 +1,6 @@
 """What a proof says in one line."""
 
-from dockwright.stages.verify import Proof
+from dockwright.stages.proof import Proof
 
 COMMIT = "9821904c992c1134a9fd42d0e74033f8ce87f176"
 
