@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dockwright.cli.output import counted, json_option, print_json, say, size
+from dockwright.cli.session import cancel_on_signal
 
 if TYPE_CHECKING:
     from dockwright.insight.findings import Finding
@@ -18,8 +19,9 @@ _MARKS = {"error": "✘", "warning": "!", "info": "·"}
 
 @click.command(short_help="Find what is wrong before anything is built.")
 @click.argument("path", metavar="[PATH]", type=click.Path(path_type=Path), default=".")
+@click.option("--resolve", is_flag=True, help="Ask pip whether requirements fit together; takes an index and seconds.")
 @json_option
-def check(path: Path, as_json: bool) -> None:
+def check(path: Path, resolve: bool, as_json: bool) -> None:
     """Find what is wrong with a folder before anything is built.
 
     Dockerfile, compose file, requirements, secrets, the context, base images. Only errors make it fail.
@@ -28,10 +30,9 @@ def check(path: Path, as_json: bool) -> None:
     Example: dockwright check ~/my-app
     """
     from dockwright import settings
-    from dockwright.process import Cancel
     from dockwright.services.check import check as look
 
-    checked = look(settings.load(), path, Cancel())
+    checked = look(settings.load(), path, cancel_on_signal(), with_pip=resolve)
     if as_json:
         findings = [one.as_dict() for one in checked.findings]
         print_json({"ok": checked.is_ok, "findings": findings, "contexts": list(checked.contexts)})

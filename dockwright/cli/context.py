@@ -33,7 +33,7 @@ def context(path: Path, write_file: bool, as_json: bool) -> None:
     _show(result)
     saved = sum(one["bytes"] for one in result["suggestions"])
     if write_file and result["suggestions"]:
-        say(f"\nWritten: {counted(len(result['suggestions']), 'line')} that keep {size(saved)} out of each build")
+        say(f"\nWritten: {counted(len(result['suggestions']), 'line')}. {size(saved)} stay out of each build")
     elif result["suggestions"]:
         say(f"\nThat would save {size(saved)}. Write it with: dockwright context {path} --write")
     else:
@@ -54,4 +54,4 @@ def _show(result: dict[str, Any]) -> None:
             ("SAVES", "IGNORE", "BECAUSE"), ((size(o["bytes"]), o["pattern"], o["reason"]) for o in found[:MAX_SHOWN])
         )
     if len(found) > MAX_SHOWN:
-        say(f"… and {counted(len(found) - MAX_SHOWN, 'more')}".replace("mores", "more"))
+        say(f"… and {len(found) - MAX_SHOWN} more: see --json")

@@ -17,6 +17,7 @@ from dockwright.insight.secret_shapes import is_secret_name, is_value, shape_of
 Value: TypeAlias = Any
 """A text, a list, a mapping of texts, or none."""
 _VARIABLE = re.compile(r"\$(?:\$|(?P<plain>\w+)|\{(?P<braced>\w+)(?:(?P<sign>:?[-?+])(?P<word>[^}]*))?\})")
+_SETTLED = {"healthcheck": "no_healthcheck", "user": "runs_as_root", "command": "command_in_shell_form"}
 _REMOTE = re.compile(r"^(?:[a-z+]+://|git@|[\w.-]+/[\w.-]+\.git)")
 
 
@@ -33,6 +34,8 @@ class ServiceBuild:
     target: str | None
     args: Mapping[str, str]
     is_for_gpu: bool
+    settled: frozenset[str]
+    """Codes of findings that do not hold, because the service says it itself: who it runs as, how its health is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +151,7 @@ def builds(compose: ComposeFile) -> list[ServiceBuild]:
                 is_for_gpu="gpus" in service
                 or service.get("runtime") == "nvidia"
                 or "gpu" in str(service.get("deploy")),
+                settled=frozenset(code for key, code in _SETTLED.items() if service.get(key)),
             )
         )
     return found_builds

@@ -76,7 +76,9 @@ def missing_sources(subject: Subject) -> Iterator[Finding]:
                 code,
                 use.instruction,
                 f"{use.instruction.keyword} takes in {use.source}, and the context has no such file",
-                f"Add {use.source}, or correct its path, which is seen from the context's root",
+                "Copy it into the context first: nothing above its root can be taken in"
+                if ".." in use.instruction.text
+                else f"Add {use.source}, or correct its path, which is seen from the context's root",
             )
 
 

@@ -17,6 +17,7 @@ from dockwright.insight.rules_compose import findings as compose_findings
 from dockwright.insight.subject import Subject, commands
 from dockwright.insight.usage import Use, is_there
 from dockwright.process import Cancel
+from dockwright.services import resolving
 from dockwright.services.known_images import KnownImages
 from dockwright.services.survey import Folder, Survey, Unit, look
 from dockwright.settings import Settings
@@ -41,10 +42,12 @@ class Checked:
         return all(one.severity != "error" for one in self.findings)
 
 
-def check(settings: Settings, path: Path, cancel: Cancel) -> Checked:
-    """Raises `PathNotFound`, `NoDockerfile`, and `UsageError` for an ignore file that cannot be read."""
+def check(settings: Settings, path: Path, cancel: Cancel, *, with_pip: bool = False) -> Checked:
+    """`with_pip` asks the package index whether requirements fit together with all that they need themselves.
+
+    Raises `PathNotFound`, `NoDockerfile`, and `UsageError` for an ignore file that cannot be read."""
     folder = look(path)
-    checking = _Checking(settings, folder, cancel)
+    checking = _Checking(settings, folder, cancel, with_pip)
     for unit in folder.units:
         if unit.dockerfile.is_file():
             checking.unit(unit)
@@ -59,6 +62,7 @@ class _Checking:
     settings: Settings
     folder: Folder
     cancel: Cancel
+    with_pip: bool
     findings: list[Finding] = field(default_factory=list)
     texts: dict[str, str] = field(default_factory=dict)
     contexts: dict[Path, dict[str, Any]] = field(default_factory=dict)
@@ -80,7 +84,8 @@ class _Checking:
         try:
             subject = self._subject(survey, place)
             for rule in RULES:
-                self.findings += [self._located(survey, one) for one in rule(subject)]
+                settled = unit.service.settled if unit.service else ()
+                self.findings += [self._located(survey, one) for one in rule(subject) if one.code not in settled]
         except DockerfileSyntax as error:
             self.findings.append(_syntax(error, place))
             self._context(survey, None, place)
@@ -214,7 +219,11 @@ class _Checking:
                 files.add(path)
             self.findings += files.findings
             environment = requirements.environment_of(self.installed.get(group[0]))
-            self.findings += requirements.contradictions(files, environment)
+            found_here = list(requirements.contradictions(files, environment))
+            self.findings += found_here
+            if self.with_pip and not any(one.severity == "error" for one in [*found_here, *files.findings]):
+                impossible = resolving.resolve(files, environment, self.installed.get(group[0]), self.cancel)
+                self.findings += [impossible] if impossible else []
 
     def _requirements_text(self, path: str) -> str | None:
         """None for what is not there, or lies outside of the folder."""

@@ -68,6 +68,18 @@ def test_nothing_is_kept(home: Home, folder: Folder) -> None:
     assert list(home.path.iterdir()) == [], "no database, no folder"
 
 
+def test_pip_is_asked_for_what_packages_need_themselves(home: Home, folder: Folder) -> None:
+    """The first of Flask 2 needs Werkzeug 2; without being asked, nothing is fetched and nothing is said."""
+    files = {"Dockerfile": "FROM python:3.11-slim\n", "requirements.txt": "flask==2.3.0\nwerkzeug==1.0.1\n"}
+    root = folder("packages", files)
+    assert "requirements_conflict" not in codes(home, root, code=0)
+    answer = home.run("check", root, "--resolve", "--json", code=1).json
+    (finding,) = [one for one in answer["findings"] if one["code"] == "requirements_conflict"]
+    assert "flask" in finding["message"].lower() and "werkzeug" in finding["message"].lower()
+    (root / "requirements.txt").write_text("itsdangerous==2.2.0\n")
+    assert home.run("check", root, "--resolve", "--json").json["ok"]
+
+
 def test_a_registry_that_answers_is_enough(home: Home, folder: Folder) -> None:
     """Whether it has the image is for the build to see; without one, a stand-in decides."""
     found = codes(home, folder("pulled", {"Dockerfile": "FROM no-stand-in-has-this-name:1\n"}))

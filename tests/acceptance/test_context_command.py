@@ -118,7 +118,7 @@ def test_people_are_told_what_is_sent_and_why_it_need_not_be(home: Home, folder:
     said = home.run("context", root).stdout
     assert "Sent to the builder   5.0 MB in 2 files" in said and "Git's history" in said
     assert f"dockwright context {root} --write" in said
-    assert "Written: 1 line that keep 5.0 MB" in home.run("context", root, "--write").stdout
+    assert "Written: 1 line. 5.0 MB stay out" in home.run("context", root, "--write").stdout
     assert "Nothing to ignore" in home.run("context", root).stdout
 
 

@@ -176,4 +176,15 @@ NOT_TOLD: dict[str, tuple[str, dict[str, str]]] = {
         "compose_path_missing",
         {"compose.yaml": "services:\n  a:\n    image: x:1\n    env_file: [{path: .env.no, required: false}]\n"},
     ),
+    "a health check in the compose file": (
+        "no_healthcheck",
+        {
+            "Dockerfile": PYTHON + "EXPOSE 80\n",
+            "compose.yaml": "services:\n  a:\n    build: .\n    healthcheck: {test: [CMD, 'true']}\n",
+        },
+    ),
+    "a user in the compose file": (
+        "runs_as_root",
+        {"Dockerfile": PYTHON, "compose.yaml": "services:\n  a:\n    build: .\n    user: '1000'\n"},
+    ),
 }
