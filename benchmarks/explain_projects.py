@@ -288,7 +288,14 @@ ARG GIT_COMMIT=none
 LABEL commit=$GIT_COMMIT
 CMD ["sh"]
 """,
-        {"requirements.txt": "flask\n", "main.py": "1\n", "lib/a.py": "a\n", "lib/b.py": "b\n", "lib/x.py": "x\n"},
+        {
+            ".dockerignore": "Dockerfile\n",
+            "requirements.txt": "flask\n",
+            "main.py": "1\n",
+            "lib/a.py": "a\n",
+            "lib/b.py": "b\n",
+            "lib/x.py": "x\n",
+        },
         {
             "edit": edit("main.py", "COPY . ."),
             "requirements": edit("requirements.txt", "COPY requirements.txt"),

@@ -13,6 +13,7 @@ from dockwright.api.routes import (
     auth,
     builds,
     clients,
+    explain,
     images,
     meta,
     metrics,
@@ -28,7 +29,21 @@ from dockwright.services.state import State
 
 ROUTERS = tuple(
     module.router
-    for module in (auth, clients, users, audit, templates, projects, secrets, builds, streams, images, products, system)
+    for module in (
+        auth,
+        clients,
+        users,
+        audit,
+        templates,
+        projects,
+        secrets,
+        builds,
+        explain,
+        streams,
+        images,
+        products,
+        system,
+    )
 )
 MOUNTS = (("/api/v1", True), ("/api", False))
 """Where the routes are, and whether the OpenAPI document shows them there."""

@@ -24,6 +24,7 @@ COMMANDS: dict[str, str] = {
     "dev": "compose:dev",
     "check": "check:check",
     "context": "context:context",
+    "explain": "explain:explain",
     "verify": "verify:verify",
     "builds": "builds:builds",
     "logs": "builds:logs",

@@ -101,6 +101,8 @@ class Remote:
             "build_id": build_id,
             "project": project["slug"],
             "status": detail["status"],
+            "revision": detail["revision"],
+            "build_date": detail["build_date"],
             "services": detail["services"],
             "seconds": round(detail["seconds"] or 0.0, 3),
             "stages": [ran.get(name, {"stage": name, **pending}) for name in STAGE_NAMES],
@@ -115,6 +117,14 @@ class Remote:
 
     def cancel(self, build_id: int) -> str:
         return str(self._ask("DELETE", f"/builds/{build_id}")["status"])
+
+    def explain(self, build_id: int | None) -> Document:
+        if build_id is None:
+            newest = self.builds(1)
+            if not newest:
+                raise NotFound("There are no builds yet", remedy="Start one with: dockwright build PATH")
+            build_id = newest[0]["id"]
+        return dict(self._ask("GET", f"/builds/{build_id}/explain"))
 
     # --- images and products -----------------------------------------------------------------------------------------
 

@@ -111,6 +111,11 @@ class Local:
 
         return queueing.cancel(self._state, build_id)
 
+    def explain(self, build_id: int | None) -> Document:
+        from dockwright.services import explain
+
+        return explain.explain(self._state, build_id)
+
     # --- images and products -----------------------------------------------------------------------------------------
 
     def images(self) -> list[Document]:

@@ -76,30 +76,35 @@ class _Explainer:
         return node if node and shown.removeprefix("LINK ").startswith(f"{node.step.instruction} ") else None
 
     def steps(self) -> tuple[ExplainedStep, ...]:
-        names = {id(node): step.name for step in self._reported if (node := self._node(step))}
-        order = {id(node): place for place, node in enumerate(self._nodes)}
+        # Of a step that several targets have in common, the place of the first of them.
+        order = {node.key: place for place, node in reversed(list(enumerate(self._nodes)))}
         carriers: dict[int, str] = {}
         told: dict[int, ExplainedStep] = {}
-        places = [(order.get(id(node), -1) if (node := self._node(step)) else -1) for step in self._reported]
+        places = [(order[node.key] if (node := self._node(step)) else -1) for step in self._reported]
         # A root is told before the steps that follow from it, whenever BuildKit came to them.
         for place in sorted(range(len(self._reported)), key=places.__getitem__):
             step = self._reported[place]
-            told[place] = self._step(step, self._node(step), names, carriers)
+            told[place] = self._step(step, self._node(step), carriers)
         return tuple(told[place] for place in range(len(self._reported)))
 
-    def _step(self, step: Step, node: Node | None, names: dict[int, str], carriers: dict[int, str]) -> ExplainedStep:
-        place = {"line": node.step.line, "index": node.step.index} if node else {}
+    def _step(self, step: Step, node: Node | None, carriers: dict[int, str]) -> ExplainedStep:
         is_image = node.is_image if node else "] FROM " in step.name
-        if step.cached or is_image:
-            return ExplainedStep(name=step.name, cached=True, seconds=step.seconds, **place)
-        plain = ExplainedStep(name=step.name, cached=False, seconds=step.seconds, **place)
+        plain = ExplainedStep(
+            name=step.name,
+            cached=step.cached or is_image,
+            seconds=step.seconds,
+            line=node.step.line if node else None,
+            index=node.step.index if node else None,
+        )
+        if plain.cached:
+            return plain
         root = self._root(node) if node else None
         if root is None:
             found = Difference("unknown", "it is no step of the plan")
             return replace(plain, cause=found.cause, detail=found.detail)
         own = root.difference
-        carrier = carriers.setdefault(id(root.node), step.name)
-        if root.node is node or carrier == step.name:
+        carrier = carriers.setdefault(root.node.key, step.name)
+        if carrier == step.name:
             return replace(plain, cause=own.cause, detail=own.detail)
         return replace(plain, cause="earlier_step", detail=carrier)
 

@@ -102,9 +102,9 @@ def run_claimed(
 
 
 def _last_built(state: State, request: BuildRequest, service: str) -> Previous | Forgotten | None:
-    from dockwright.services import explain
+    from dockwright.services import last_built
 
-    return explain.previous_of(state, request, service)
+    return last_built.previous_of(state, request, service)
 
 
 def _say_what_frees(state: State, error: DockwrightError | None) -> None:

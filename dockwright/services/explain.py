@@ -1,38 +1,20 @@
-"""Why a build's steps ran, read from what was kept of it; and what the next build is explained from."""
+"""Why a build's steps ran, read from what was kept of it."""
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from sqlalchemy import select
 
 from dockwright.db import explanations
-from dockwright.domain.build import BuildRequest
-from dockwright.domain.explanation import Circumstances, Forgotten, Previous
+from dockwright.db.tables import Build, BuildArtifact, Project
+from dockwright.errors import NotFound
+from dockwright.services import builds
 from dockwright.services.state import State
-
-if TYPE_CHECKING:
-    from dockwright.db.tables import Build
 
 RATED_BUILDS = 50
 """The newest of a project, which its cache hit rate is reckoned from."""
-
-
-def previous_of(state: State, request: BuildRequest, service: str) -> Previous | Forgotten | None:
-    """The last build of the same project, service and profile that built the image. From any thread."""
-    from dockwright.insight import inputs
-
-    project_id, profile, before = request.project_id, request.profile, request.build_id
-    found = explanations.last_built(
-        state.connection, project_id=project_id, profile=profile, service=service, before=before
-    )
-    if found is None:
-        build_id = explanations.forgotten(state.connection, project_id=project_id, profile=profile, before=before)
-        return None if build_id is None else Forgotten(build_id=build_id)
-    return Previous(
-        build_id=found.build_id,
-        manifest=inputs.from_json(found.manifest),
-        circumstances=Circumstances(**found.explanation["circumstances"]),
-    )
 
 
 def explain(state: State, build_id: int | None) -> dict[str, Any]:
@@ -41,28 +23,25 @@ def explain(state: State, build_id: int | None) -> dict[str, Any]:
     A build that found all it wanted has no causes; one that came to no image has no services either.
     """
     row = _build(state, build_id)
+    with state.session() as session:
+        project = session.scalar(select(Project.name).where(Project.id == row.project_id))
     kept = _kept(state, row.id)
-    services = [_service(one, kept.get(explanations.path_of(one["service"]))) for one in _services(row)]
+    services = [_service(one, kept.get(explanations.path_of(one["service"]))) for one in _own(_services(row))]
     causes = [{"service": one["service"], **cause} for one in services for cause in one.pop("causes")]
     previous = [number for one in services if (number := one["previous_build_id"]) is not None]
     return {
         "build_id": row.id,
         "previous_build_id": max(previous, default=None),
+        "project": project,
         "status": row.status,
         "profile": row.profile,
         "causes": sorted(causes, key=lambda cause: -cause["seconds"]),
         "services": services,
-        "cache": {"build": rate(_services(row)), "project": _rate_of_project(state, row)},
+        "cache": {"build": rate(_own(_services(row))), "project": _rate_of_project(state, row)},
     }
 
 
 def _build(state: State, build_id: int | None) -> Build:
-    from sqlalchemy import select
-
-    from dockwright.db.tables import Build
-    from dockwright.errors import NotFound
-    from dockwright.services import builds
-
     if build_id is not None:
         return builds.get(state, build_id)
     with state.session() as session:
@@ -76,11 +55,12 @@ def _services(row: Build) -> list[dict[str, Any]]:
     return list((row.result or {}).get("services") or ())
 
 
+def _own(services: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """An image that several services run was built once."""
+    return list({one["image"]: one for one in reversed(services)}.values())[::-1]
+
+
 def _kept(state: State, build_id: int) -> dict[str, Any]:
-    from sqlalchemy import select
-
-    from dockwright.db.tables import BuildArtifact
-
     query = select(BuildArtifact.file_path, BuildArtifact.content).where(
         BuildArtifact.build_id == build_id, BuildArtifact.artifact_type == explanations.KIND
     )
@@ -108,10 +88,6 @@ def rate(services: list[dict[str, Any]]) -> dict[str, Any]:
 
 def _rate_of_project(state: State, row: Build) -> dict[str, Any]:
     """Of its newest builds; those that reused an image had no steps."""
-    from sqlalchemy import select
-
-    from dockwright.db.tables import Build
-
     query = (
         select(Build.result)
         .where(Build.project_id == row.project_id, Build.client_id == state.client_id, Build.result.is_not(None))
@@ -121,5 +97,5 @@ def _rate_of_project(state: State, row: Build) -> dict[str, Any]:
     )
     with state.session() as session:
         results = session.scalars(query).all()
-    services = [one for result in results if result for one in result.get("services") or ()]
+    services = [one for result in results if result for one in _own(result.get("services") or [])]
     return {**rate(services), "builds": len(results), "reused": sum(one["reused"] for one in services)}

@@ -101,8 +101,11 @@ class StepOut(BaseModel):
     name: str
     cached: bool
     seconds: float
-    cause: str | None = None
-    detail: str | None = None
+    cause: str | None = Field(
+        default=None, description="A root cause, or `earlier_step`; null for one that was cached."
+    )
+    detail: str | list[str] | None = Field(default=None, description="Paths of `files_changed`; else text.")
+    line: int | None = Field(default=None, description="In the Dockerfile.")
 
 
 class ServiceOut(BaseModel):
@@ -155,6 +158,7 @@ class BuildDetail(BaseModel):
     error: ErrorOut | None
     services: list[ServiceOut]
     stages: list[StageOut]
+    build_date: str | None
     test: dict[str, Any] | None
     proof: dict[str, Any] | None
 
