@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +30,12 @@ def _once(ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...
 @click.option(
     "--tag", metavar="T", multiple=True, callback=_once, help="Tag of the image; b and the build's number unless set."
 )
-@click.option("--build-arg", metavar="K=V", multiple=True, help="A build argument.")
+@click.option(
+    "--build-arg",
+    metavar="K=V",
+    multiple=True,
+    help="A build argument; a name alone takes its value from the environment.",
+)
 @click.option("--secret", metavar="id=…,src=…", multiple=True, help="A build secret.")
 @click.option("--env", metavar="K=V", multiple=True, help="Environment of the running app.")
 @click.option("--port", type=click.IntRange(1, 65535), help="The port that the product is reached at.")
@@ -61,7 +67,7 @@ def build(
         profile=profile,
         service=service,
         tag=tag,
-        args=pairs(build_arg, "--build-arg"),
+        args=pairs(build_arg, "--build-arg", os.environ),
         secrets=secret,
         env=pairs(env, "--env"),
         port=port,
@@ -118,6 +124,8 @@ def _finish(document: dict[str, Any], as_json: bool) -> None:
         sys.exit(raised.exit_code)
     if as_json:
         return
+    if document.get("build_date"):
+        say(f"Source    {_source(document)}")
     for service in document["services"]:
         how = "reused, nothing changed" if service["reused"] else f"built in {seconds(service['seconds'])}"
         context = f"{counted(service['context_files'], 'file')}, {size(service['context_bytes'])}"
@@ -129,3 +137,10 @@ def _finish(document: dict[str, Any], as_json: bool) -> None:
     if document["deployment_url"]:
         say(f"Address   {document['deployment_url']}")
     say(f"Build {document['build_id']} {document['status']} in {seconds(document['seconds'])}")
+
+
+def _source(document: dict[str, Any]) -> str:
+    """The commit and the build's date, which an image of it carries as labels."""
+    commit, dash, _ = (document["revision"] or "").partition("-dirty")
+    told = [f"commit {commit[:12]}{' with changes that were not committed' if dash else ''}"] if commit else []
+    return ", ".join([*told, f"build date {document['build_date']}"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -84,11 +84,17 @@ def seconds(count: float) -> str:
     return f"{int(count // 60)} min {int(count % 60)} s"
 
 
-def pairs(texts: Sequence[str], option: str) -> dict[str, str]:
-    """`K=V` options. Raises a usage error that names the option."""
+def pairs(texts: Sequence[str], option: str, environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """`K=V` options. Raises a usage error that names the option.
+
+    With an `environ` a name alone takes its value from there, and is left out where it has none, as docker does.
+    """
     values = {}
     for text in texts:
         name, equals, value = text.partition("=")
+        if environ is not None and name and not equals:
+            values |= {name: environ[name]} if name in environ else {}
+            continue
         if not equals or not name:
             raise click.BadParameter(f"{text!r} is not of the form NAME=VALUE", param_hint=option)
         values[name] = value

@@ -289,6 +289,7 @@ def document(request: BuildRequest, outcome: Outcome, seconds: float) -> dict[st
         "build_id": request.build_id,
         "project": request.project,
         "status": _status(outcome),
+        **_origin(outcome),
         "services": [_service(image) for image in outcome.images],
         "seconds": round(seconds, 3),
         "stages": [
@@ -299,6 +300,14 @@ def document(request: BuildRequest, outcome: Outcome, seconds: float) -> dict[st
         "proof": outcome.proof.as_dict() if outcome.proof else None,
         "error": outcome.error.as_dict() if outcome.error else None,
     }
+
+
+def _origin(outcome: Outcome) -> dict[str, str | None]:
+    """The commit, "-dirty" behind it where there are changes besides, and what BUILD_DATE was."""
+    planned = outcome.plan.services[0] if outcome.plan and outcome.plan.services else None
+    if planned is None:
+        return {"revision": outcome.tree.revision if outcome.tree else None, "build_date": None}
+    return {"revision": planned.labels.get("org.opencontainers.image.revision"), "build_date": planned.build_date}
 
 
 def _service(image: Image) -> dict[str, Any]:

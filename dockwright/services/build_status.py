@@ -68,7 +68,7 @@ def detail(state: State, build_id: int) -> dict[str, Any]:
         "seconds": builds.seconds_of(row.started_at, row.completed_at),
         "error": error_of(row),
         **{name: result.get(name) or [] for name in ("services", "stages")},
-        **{name: result.get(name) for name in ("test", "proof")},
+        **{name: result.get(name) for name in ("build_date", "test", "proof")},
     }
 
 

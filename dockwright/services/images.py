@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from dockwright.db.journal import storable
@@ -103,26 +103,51 @@ def remove(state: State, name: str) -> dict[str, Any]:
 
 
 def remove_replaced(state: State, project_id: int, service: str, *, keep: str, log: Callable[[str], None]) -> None:
-    """Removes the project's earlier dev images; not those that a release or a container needs."""
+    """Removes the project's earlier dev images; not those that a release, a product or a container needs."""
     engine = Engine()
     with state.session() as session:
         needed = {keep, *session.scalars(select(Release.digest))}
         needed |= {container["ImageID"] for container in engine.containers()}
-        earlier = select(DockerImage).where(
-            DockerImage.project_id == project_id, DockerImage.service == service, DockerImage.profile == "dev"
-        )
-        for image in session.scalars(earlier):
-            name = f"{image.name}:{image.tag}"
-            if image.digest in needed:
-                continue
-            try:
-                if (engine.image(name) or {}).get("Id") == image.digest:
-                    engine.remove_image(name)
-            except DockwrightError as error:  # the build has succeeded: this is no reason to fail it
-                log(f"The earlier image {name} stays: {error.message}")
-                continue
-            session.delete(image)
-            log(f"Removed the earlier image {name}")
+        wanted = select(Product.image_id).where(Product.image_id.is_not(None))
+        earlier = session.scalars(
+            select(DockerImage).where(
+                DockerImage.project_id == project_id,
+                DockerImage.service == service,
+                DockerImage.profile == "dev",
+                DockerImage.id.not_in(wanted),
+            )
+        ).all()
+        slug = session.scalar(select(Project.slug).where(Project.id == project_id))
+    for image in earlier:
+        if image.digest not in needed:
+            _remove_earlier(state, engine, image, log)
+    _remove_untagged(engine, {"client": state.client, "project": slug or ""}, needed, log)
+
+
+def _remove_earlier(state: State, engine: Engine, image: DockerImage, log: Callable[[str], None]) -> None:
+    name = f"{image.name}:{image.tag}"
+    try:
+        if (engine.image(name) or {}).get("Id") == image.digest:
+            engine.remove_image(name)
+        with state.session() as session:
+            session.execute(delete(DockerImage).where(DockerImage.id == image.id, DockerImage.digest == image.digest))
+    except DockwrightError as error:  # the build has succeeded: this is no reason to fail it
+        log(f"The earlier image {name} stays: {error.message}")
+    else:
+        log(f"Removed the earlier image {name}")
+
+
+def _remove_untagged(engine: Engine, labels: dict[str, str], needed: set[str], log: Callable[[str], None]) -> None:
+    """Images of the project whose only tag went to a later one."""
+    for image in engine.images({f"dev.dockwright.{name}": value for name, value in labels.items()}, dangling=True):
+        if image["Id"] in needed:
+            continue
+        try:
+            engine.remove_image(image["Id"])
+        except DockwrightError as error:
+            log(f"An earlier image stays: {error.message}")
+        else:
+            log(f"Removed an earlier image whose tag was given to the new one: {image['Id'][7:19]}")
 
 
 def _find(session: Session, state: State, name: str) -> DockerImage:
