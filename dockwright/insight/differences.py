@@ -155,7 +155,7 @@ def changed(old: InputStep | None, new: InputStep | None) -> Difference:
 
 def _apart(old: str, new: str) -> tuple[str, str]:
     """Both, so that one sees what is different: of long ones, or of many lines, the first line that is."""
-    if shown(old) != shown(new):
+    if shown(old) != shown(new) and not ("\n" in old and "\n" in new):
         return shown(old), shown(new)
     first = old.partition("\n")[0].split(" ")[0]
     lines = zip(old.splitlines(), new.splitlines(), strict=False)

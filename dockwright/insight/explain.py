@@ -145,19 +145,21 @@ class _Explainer:
             return parent
         if own is not None:
             return Root(own, node)
-        if any(source.key in self._ran and self._origin(source) for source in node.sources):
-            return next(root for source in node.sources if (root := self._origin(source)) and source.key in self._ran)
+        if node.key in self._ran and (source := self._source_that_ran(node)) is not None:
+            return source
         return self._from_cached(node, before, parent)
+
+    def _source_that_ran(self, node: Node) -> Root | None:
+        """Of a step that copies or mounts from another target: what made that one anew."""
+        anew = (source for source in node.sources if source.key in self._ran or source.is_image)
+        return next((root for source in anew if (root := self._origin(source)) is not None), None)
 
     def _from_cached(self, node: Node, before: Node | None, parent: Root | None) -> Root:
         """Nothing that it rests on ran, and yet that is not what it was: an earlier build had made it."""
         if parent is not None:
             return parent
-        origins = [root for source in node.sources if (root := self._origin(source))]
-        if origins:
-            # What it copies may be the same all the same.
-            is_certain = all(source.is_image for source in node.sources)
-            return origins[0] if is_certain else Root(Difference("unknown", _CHANGED_BEFORE), node)
+        if any(self._origin(source) for source in node.sources):
+            return Root(Difference("unknown", _CHANGED_BEFORE), node)
         if before is not None and (found := followed(node, before, self._nodes)):
             return Root(found, node)
         return Root(Difference("unknown", None), node)
@@ -178,7 +180,7 @@ class _Explainer:
         return Difference("evicted", None)
 
 
-_CHANGED_BEFORE = "what it copies was built anew before, and whether it is the same cannot be told"
+_CHANGED_BEFORE = "what it copies was made anew, and whether that is another content cannot be told"
 
 
 # --- the causes by what they cost ------------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ from dockwright.insight.selection import is_remote
 
 DEFAULT_SHELL = ("/bin/sh", "-c")
 _MARK = re.compile(r"\[(?:(\S+) +)?(\d+)/\d+\] ")
+_FROM = re.compile(r"(?:(?<=,)|(?<=--mount=)|(?<=^--))from=([^,]*)")
 _RUNS = ("RUN", "COPY", "ADD", "WORKDIR")
 
 
@@ -169,16 +170,18 @@ def graph(manifest: InputManifest, keys: Keys) -> list[Node]:
         setting.pass_by(step)
         if step.instruction != "FROM" and (step.instruction not in _RUNS or not step.vertex):
             continue
-        own = _own(step, setting, before, manifest.platform)
         parent = last.get(label)
         sources = tuple(last[name] for name in step.depends_on if name in last and step.instruction != "FROM")
+        images = frozenset(step.depends_on) - last.keys()
+        own = _own(step, setting, before, manifest.platform, images)
         node = Node(step, setting.child(), own, parent, sources, starts[label], keys.number(own, parent, sources))
         last[label] = node
         nodes.append(node)
     return nodes
 
 
-def _own(step: InputStep, setting: Setting, workdir: str, platform: str) -> Own:
+def _own(step: InputStep, setting: Setting, workdir: str, platform: str, images: frozenset[str]) -> Own:
+    """`images` are what it copies or mounts from that is no target: a target's name makes no difference."""
     if step.instruction == "FROM":
         return Own(("FROM", step.resolved, platform), base=step.base)
     if step.instruction == "WORKDIR":
@@ -186,16 +189,16 @@ def _own(step: InputStep, setting: Setting, workdir: str, platform: str) -> Own:
     files = tuple((path, _counted_mode(mode), digest) for path, mode, digest in step.files)
     if step.instruction == "RUN":
         user = setting.user.resolved if setting.user else None
-        command = ("RUN", *_run(step, setting), user, workdir)
+        command = ("RUN", *_run(step, setting, images), user, workdir)
         return Own(command, setting.environment(dict(step.args)), files, step.base)
-    return Own(_copy(step, workdir), files=files, base=step.base)
+    return Own(_copy(step, workdir, images), files=files, base=step.base)
 
 
 def _counted_mode(mode: int) -> int:
     return stat.S_IFDIR if stat.S_ISDIR(mode) else mode
 
 
-def _run(step: InputStep, setting: Setting) -> tuple[Any, ...]:
+def _run(step: InputStep, setting: Setting, images: frozenset[str]) -> tuple[Any, ...]:
     """Flags with variables put in, and what is executed."""
     flags = _flags(step.resolved)
     # The text as it was written: BuildKit leaves variables to the shell.
@@ -205,10 +208,14 @@ def _run(step: InputStep, setting: Setting) -> tuple[Any, ...]:
     if arguments is None:
         shell = _json_words(_rest(setting.shell.text)) if setting.shell else None
         arguments = (*(shell or DEFAULT_SHELL), text)
-    return tuple(sorted(flags)), arguments
+    return tuple(sorted(_without_targets(flag, images) for flag in flags)), arguments
 
 
-def _copy(step: InputStep, workdir: str) -> tuple[Any, ...]:
+def _without_targets(flag: str, images: frozenset[str]) -> str:
+    return _FROM.sub(lambda match: match[0] if match[1] in images else "", flag)
+
+
+def _copy(step: InputStep, workdir: str, images: frozenset[str]) -> tuple[Any, ...]:
     """Keyword, flags, sources, where they go, and the content of here-documents."""
     line, _, contents = step.resolved.partition("\n")
     flags = _flags(line)
@@ -219,7 +226,8 @@ def _copy(step: InputStep, workdir: str) -> tuple[Any, ...]:
     sources = tuple(source if is_remote(source) else clean(f"/{source}") for source in words[:-1])
     destination = words[-1] if words else ""
     slash = "/" if destination.endswith(("/", "/.")) or destination == "." else ""
-    return step.instruction, tuple(sorted(flags)), sources, resolve(workdir, destination) + slash, contents
+    counted = tuple(sorted(_without_targets(flag, images) for flag in flags))
+    return step.instruction, counted, sources, resolve(workdir, destination) + slash, contents
 
 
 def _rest(text: str) -> str:
