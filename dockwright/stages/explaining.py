@@ -48,7 +48,8 @@ class Question:
 
         manifest = self._manifest
         assert manifest is not None and self._circumstances is not None, "the build has run"
-        told = explain.explain(manifest, steps, self._circumstances, self._previous, self._plan.substitutes)
+        elsewhere = (*self._plan.substitutes, *self._plan.contexts)
+        told = explain.explain(manifest, steps, self._circumstances, self._previous, elsewhere)
         causes = tuple(replace(cause, advice=advice.advice(cause, told, manifest)) for cause in told.causes)
         told = replace(told, causes=causes)
         self._tell(told)
