@@ -89,7 +89,7 @@ def pairs(texts: Sequence[str], option: str, environ: Mapping[str, str] | None =
 
     With an `environ` a name alone takes its value from there, and is left out where it has none, as docker does.
     """
-    values = {}
+    values: dict[str, str] = {}
     for text in texts:
         name, equals, value = text.partition("=")
         if environ is not None and name and not equals:

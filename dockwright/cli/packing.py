@@ -15,11 +15,13 @@ from gzip import GzipFile
 from pathlib import Path
 from typing import IO, Self
 
+from dockwright.docker import compose
 from dockwright.errors import DiskFull, SourceChanged, UnsafeSource, UsageError
 from dockwright.insight import context as contexts
 from dockwright.insight import ignore
+from dockwright.insight.context import Walk
 from dockwright.sources import bounds
-from dockwright.stages.asked import find_dockerfile
+from dockwright.stages.asked import SERVICE, find_dockerfile
 
 LEVEL = 4
 """Of compression: half as long as the usual 6, and hardly larger."""
@@ -51,17 +53,17 @@ class Packed:
             yield chunk
 
 
-def pack(root: Path) -> Packed:
-    """Raises `NoDockerfile`, `UnsafeSource`, `SourceTooLarge`, `SourceChanged` or `DiskFull`."""
-    dockerfile = find_dockerfile(root, None)
-    own = [dockerfile, root / f"{dockerfile.name}.dockerignore", root / ".dockerignore"]
+def pack(root: Path, service: str | None = None) -> Packed:
+    """`service`: of a folder with a compose file.
+
+    Raises `NoDockerfile`, `UnsafeSource`, `SourceTooLarge`, `SourceChanged` or `DiskFull`.
+    """
+    walk, own = _wanted(root, service)
     for file in own:
         bounds.check_own(root, file)
-    walk = contexts.walk(root, ignore.load_rules(root, dockerfile))
     bounds.check_size(walk.files, walk.bytes, "The context")
     bounds.check_links(root, walk.links)
     paths = {entry[0] for entry in walk.entries}
-    # The build reads these, and they need not be among what it sends on to the builder.
     more = {os.path.relpath(path, root) for file in own if file.is_file() for path in (file, file.resolve())}
     with _translated(), ExitStack() as failing:
         archive = failing.enter_context(tempfile.TemporaryFile(prefix="dockwright-"))
@@ -70,6 +72,16 @@ def pack(root: Path) -> Packed:
         digest = hashlib.file_digest(archive, "sha256").hexdigest()
         failing.pop_all()
         return Packed(archive=archive, digest=digest, size=archive.tell(), files=walk.files, unpacked=walk.bytes)
+
+
+def _wanted(root: Path, service: str | None) -> tuple[Walk, list[Path]]:
+    """The context, and the files that the build itself reads, which need not be among what goes on to the builder."""
+    if (not (root / "Dockerfile").is_file() or service not in {None, SERVICE}) and compose.find_files(root):
+        # Which folders its services are built from, and what else it reads, is told by a tool that need not be here.
+        return contexts.walk(root, ignore.parse_rules(".git\n")), []
+    dockerfile = find_dockerfile(root, None)
+    own = [dockerfile, root / f"{dockerfile.name}.dockerignore", root / ".dockerignore"]
+    return contexts.walk(root, ignore.load_rules(root, dockerfile)), own
 
 
 def _write(root: Path, paths: list[str], archive: IO[bytes]) -> None:

@@ -59,7 +59,7 @@ class Remote:
                 remedy="Store it there with PUT /api/v1/projects/ID/secrets/NAME, and name it in the project's build",
             )
         check(options)
-        project, ref = self._sources.project_to_build(source)
+        project, ref = self._sources.project_to_build(source, options.service)
         asked = {
             "project_id": project["id"],
             "profile": options.profile,

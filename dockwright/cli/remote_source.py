@@ -25,14 +25,14 @@ class Sources:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def project_to_build(self, argument: str) -> tuple[dict[str, Any], str | None]:
+    def project_to_build(self, argument: str, service: str | None) -> tuple[dict[str, Any], str | None]:
         """The project, with the folder's files where it is one, and the ref to build. Raises as the server does."""
         source = self._meant(argument)
         if isinstance(source, dict):
             return source, None
         if isinstance(source, GitSource):
             return self._of_repository(source) or self._new_for_repository(source), source.ref
-        with pack(Path(source.path)) as packed:
+        with pack(Path(source.path), service) as packed:
             project = self._of_folder(source) or self._new_for_folder(source)
             self._send(project, Path(source.path), packed)
         return project, None

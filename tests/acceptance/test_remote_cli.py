@@ -113,6 +113,27 @@ def curl(desk: Desk, path: str) -> Any:
     return httpx.get(f"{desk.served.url}/api/v1{path}", headers=headers, trust_env=False).json()
 
 
+COMPOSED = """\
+services:
+  web:
+    build: web
+    ports: ["8080"]
+    depends_on: [jobs]
+  jobs:
+    build:
+      context: jobs
+"""
+
+
+def test_folder_with_a_compose_file(desk: Desk, folder: Folder) -> None:
+    files = {f"{name}/{path}": text for name in ("web", "jobs") for path, text in PAGES.items()}
+    root = folder("composed", {**files, "compose.yaml": COMPOSED, ".dockerignore": "jobs\n"})
+    both = desk.build(root)
+    assert sorted(one["service"] for one in both["services"]) == ["jobs", "web"]
+    one = desk.build(root, "--service", "jobs")
+    assert [(each["service"], each["reused"]) for each in one["services"]] == [("jobs", True)]
+
+
 @pytest.mark.parametrize("until", ["plan", "test"])
 def test_until(until: str, desk: Desk, folder: Folder) -> None:
     built = desk.build(folder("until", PAGES), "--until", until)

@@ -99,6 +99,15 @@ def test_names_that_are_no_text(root: Path, tmp_path: Path) -> None:
     assert paths(sent(root, tmp_path / "there")) == paths(root)
 
 
+def test_a_compose_file_has_contexts_of_its_own(root: Path, tmp_path: Path) -> None:
+    (root / "Dockerfile").rename(root / "app/Dockerfile")
+    (root / "compose.yaml").write_text("services: {app: {build: app}}\n")
+    (root / ".dockerignore").write_text("app\n")
+    (root / ".git").mkdir()
+    (root / ".git/HEAD").write_text("ref: refs/heads/main\n")
+    assert paths(sent(root, tmp_path / "there")) == paths(root) - {".git", ".git/HEAD"}
+
+
 def test_nothing_tells_whose_it_was(root: Path) -> None:
     with pack(root) as packed, BytesIO(b"".join(packed.chunks())) as archive, tarfile.open(fileobj=archive) as tar:
         assert {(one.uid, one.gid, one.uname, one.gname) for one in tar} == {(0, 0, "", "")}
