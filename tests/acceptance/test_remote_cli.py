@@ -170,9 +170,10 @@ def test_repository(desk: Desk, folder: Folder, tmp_path: Path) -> None:
             lambda: subprocess.run(["git", "ls-remote", url], check=False, capture_output=True).returncode == 0,
             "the daemon",
         )
-        first = desk.build(f"{url}#v1", "--no-deploy")
-        second = desk.build(url, "--no-deploy")
-        daemon.terminate()
+        try:
+            first, second = (desk.build(one, "--no-deploy") for one in (f"{url}#v1", url))
+        finally:
+            daemon.terminate()
     assert first["project"] == second["project"] == root.name
     shown = {one["id"]: one for one in desk.run("builds", "--json").json}
     assert shown[first["build_id"]]["ref"] == "v1" and len(shown[first["build_id"]]["revision"]) == 40
@@ -420,8 +421,10 @@ def test_server_of_another_kind(desk: Desk, tmp_path: Path) -> None:
     with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.DEVNULL) as other:
         url = f"http://127.0.0.1:{port}"
         wait_until(lambda: _answers(url), "the other server")
-        error = desk.fail("products", code=3, env={"DOCKWRIGHT_URL": url})
-        other.terminate()
+        try:
+            error = desk.fail("products", code=3, env={"DOCKWRIGHT_URL": url})
+        finally:
+            other.terminate()
     assert error["code"] == "server_unreachable" and "not as Dockwright does" in error["message"]
 
 
