@@ -99,20 +99,18 @@ class Bench:
         assert document["error"] is None, document["error"]
         return document
 
-    def evict(self, image: str) -> None:
+    def evict(self, digest: str) -> None:
         """Away with the image and with all that the cache of this engine holds."""
         host = os.environ["DOCKER_HOST"]
-        Engine(host).remove_image(image, force=True)
+        Engine(host).remove_image(digest, force=True)
         subprocess.run(["docker", "-H", host, "builder", "prune", "-af"], check=True, capture_output=True)
         self.pruned += 1
 
     def warm(self, folder: Folder, seen: int) -> int:
         """All steps in the cache again, and the last build here: what runs next runs for its change alone."""
         if seen != self.pruned:
-            document = self.good_build(folder)
-            if document["services"][0]["reused"]:
-                Engine().remove_image(document["services"][0]["image"], force=True)
-                self.good_build(folder)
+            while (image := self.good_build(folder)["services"][0])["reused"]:
+                Engine().remove_image(image["digest"], force=True)
         return self.pruned
 
 
@@ -210,14 +208,14 @@ def other_profile(bench: Bench, sample: Sample, folder: Folder, rng: random.Rand
 
 
 def evicted(bench: Bench, sample: Sample, folder: Folder, rng: random.Random) -> tuple[Document, Truth]:
-    bench.evict(bench.good_build(folder)["services"][0]["image"])
+    bench.evict(bench.good_build(folder)["services"][0]["digest"])
     document = bench.good_build(folder)
     return document, _all_because(document, "evicted", None)
 
 
 def evicted_and_edited(bench: Bench, sample: Sample, folder: Folder, rng: random.Random) -> tuple[Document, Truth]:
     """The files are the cause for the step that takes them and those behind it, the empty cache for all others."""
-    bench.evict(bench.good_build(folder)["services"][0]["image"])
+    bench.evict(bench.good_build(folder)["services"][0]["digest"])
     name = rng.choice([name for name in sample.changes if name in _FILES])
     (edited,) = sample.changes[name](folder, rng)
     document = bench.good_build(folder)
@@ -226,7 +224,7 @@ def evicted_and_edited(bench: Bench, sample: Sample, folder: Folder, rng: random
 
 
 def _targets(document: Document) -> set[str]:
-    return {step["name"].rpartition("/")[0].rpartition(" ")[0] for step in _ran(document)}
+    return {step["name"].partition("] ")[0].rpartition(" ")[0] for step in _ran(document)}
 
 
 def other_builder(bench: Bench, sample: Sample, folder: Folder, rng: random.Random) -> tuple[Document, Truth]:
@@ -235,7 +233,7 @@ def other_builder(bench: Bench, sample: Sample, folder: Folder, rng: random.Rand
         document = bench.good_build(folder)
         truth = _all_because(document, "other_builder", "shared: new engine")
         if _ran(document):
-            bench.evict(document["services"][0]["image"])
+            bench.evict(document["services"][0]["digest"])
     return document, truth
 
 

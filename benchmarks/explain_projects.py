@@ -187,7 +187,8 @@ def inserted(before: str, instruction: str, first: str) -> Change:
 
 def arg(name: str, default: str, first: str) -> Change:
     def change(folder: Folder, rng: random.Random) -> Truth:
-        old = folder.args.get(name, default)
+        written = re.search(rf"^ARG {name}=(\S+)", folder.dockerfile, re.MULTILINE)
+        old = folder.args.get(name, written[1] if written else default)
         folder.args[name] = f"v{folder.number}"
         return [Expected("arg_changed", f"{name}: {old} → {folder.args[name]}", first)]
 
@@ -310,7 +311,7 @@ CMD ["sh"]
             "metadata arg": unused_arg("GIT_COMMIT"),
             "two": both(edit("main.py", "COPY . ."), line(r"^(RUN echo install )(\d+)", "RUN echo install")),
         },
-        moves="COPY requirements.txt",
+        moves="WORKDIR /app",
     )
 
 
@@ -393,7 +394,7 @@ RUN echo finish 0
             "unneeded": ignored("notes.md"),
             "both": both(edit("web/src.js", "COPY web ./"), edit("api/main.py", "COPY api api")),
         },
-        moves="COPY api api",
+        moves="WORKDIR /app",
     )
 
 

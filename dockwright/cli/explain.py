@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Any
 
 import click
 
-from dockwright.cli.output import brief, counted, json_option, number, print_json, say, seconds
+from dockwright.cli.output import brief, counted, json_option, number, print_json, printable, say, seconds
 from dockwright.cli.session import use_cases
 
 WIDTH = 76
@@ -56,7 +57,7 @@ def explain(build: int | None, as_json: bool) -> None:
 
 def _head(told: dict[str, Any]) -> None:
     against = f", held against build {told['previous_build_id']}" if told["previous_build_id"] else ""
-    say(click.style(f"Build {told['build_id']} of {told['project']} ({told['profile']})", bold=True) + against)
+    _write(_styled(f"Build {told['build_id']} of {told['project']} ({told['profile']})", bold=True) + against)
     if not told["services"]:
         say(f"It came to no image ({told['status']}): see dockwright logs {told['build_id']}")
         return
@@ -84,25 +85,31 @@ def _cause(cause: dict[str, Any], steps: dict[tuple[str, str], Any], with_servic
     detail = _detail(cause["detail"])
     room = max(20, WIDTH - len(words) - 4)
     shown = detail if len(detail) <= room else ""
-    mark = click.style("●", fg=_COLORS.get(cause["cause"], "red"))
+    mark = _styled("●", fg=_COLORS.get(cause["cause"], "red"))
     title = f"{words}  {shown}".rstrip()
-    say(f"{mark} {click.style(title, bold=True)}{' ' * max(1, WIDTH - len(title) - 2)} {seconds(cause['seconds']):>8}")
+    _write(f"{mark} {_styled(title, bold=True)}{' ' * max(1, WIDTH - len(title) - 2)} {seconds(cause['seconds']):>8}")
     if detail and not shown:
         say(f"    {detail}")
     names = cause["steps"]
     for name in names[:MAX_STEPS]:
         took = seconds(steps[cause["service"], name]["seconds"])
-        say(f"    {_text(name, WIDTH - 5):<{WIDTH - 4}} {took:>8}")
+        say(f"    {brief(name, WIDTH - 5):<{WIDTH - 4}} {took:>8}")
     if len(names) > MAX_STEPS:
         rest = sum(steps[cause["service"], name]["seconds"] for name in names[MAX_STEPS:])
         more = f"… and {counted(len(names) - MAX_STEPS, 'step')} more"
         say(f"    {more:<{WIDTH - 4}} {seconds(rest):>8}")
     if cause["advice"]:
-        say(click.style(f"  → {cause['advice']}", fg="green"))
+        _write(_styled(f"  → {cause['advice']}", fg="green"))
 
 
-def _text(name: str, width: int) -> str:
-    return brief(name, width)
+def _write(line: str) -> None:
+    """A line of which all user text has gone through `_styled`."""
+    sys.stdout.write(line + "\n")
+
+
+def _styled(text: str, **style: Any) -> str:
+    """Colors are for terminals alone."""
+    return click.style(printable(text), **style) if sys.stdout.isatty() else printable(text)
 
 
 def _detail(detail: str | Sequence[str] | None) -> str:

@@ -12,6 +12,12 @@ _PYTHON = re.compile(r"\bpip3?\s+install\b|\buv\s+(?:pip\s+(?:install|sync)|sync
 _REQUIREMENTS = re.compile(r"(?:^|\s)(?:-r|--requirement[= ]|-c|--constraint[= ])\s*([^\s;&|]+)")
 _LOCAL_PACKAGE = re.compile(r"\bpip3?\s+install\b[^&|;]*(?:\s(?:-e|--editable)\b|\s\.(?:\[|/|\s|$))")
 _NODE = re.compile(r"\b(?:npm\s+(?:ci|i|install)|yarn(?:\s+install)?(?=\s*(?:--|$|&|;))|pnpm\s+(?:i|install))\b")
+_SYSTEM_PACKAGES = re.compile(r"\b(?:apt-get|apt|dnf|yum)\s(?:-\S+\s)*install\b|\bapk\s(?:-\S+\s)*add\b")
+_READ_BY_TOOLS = re.compile(
+    r"(?i)proxy|^(?:PIP|UV|NPM|YARN|PNPM|NODE|DEBIAN|APT|CURL|WGET|SSL|REQUESTS|POETRY|GO\w*|CARGO|RUST\w*|PYTHON\w*|LD|LC"
+    r"|CC|CXX|\w*FLAGS|TAR|GNU\w*)(?:_|$)|^(?:PATH|HOME|LANG|TZ|CI|USER|SHELL|IFS|TMPDIR|UMASK)$"
+)
+"""Names of variables that package managers and the like look at by themselves."""
 _GO = re.compile(r"\bgo\s+mod\s+download\b")
 _NODE_FILES = ("package.json", "package-lock.json", "npm-shrinkwrap.json", "yarn.lock", "pnpm-lock.yaml", ".npmrc")
 _PYTHON_FILES = ("pyproject.toml", "poetry.lock", "uv.lock")
@@ -104,7 +110,9 @@ def _lower_arg(cause: Cause, root: InputStep, steps: _Steps) -> str | None:
     if last is None or saved <= 0:
         return None
     line = next(step.line for step in declared if _declares(step, name))
-    setter = next((f" and `ENV` that uses it (line {step.line})" for step in _env_between(name, line, last, steps)), "")
+    setter = next(
+        (f" and the ENV that uses it (line {step.line})" for step in _env_between(name, line, last, steps)), ""
+    )
     lines = f"lines {root.line} to {last.line} do" if root.line != last.line else f"line {root.line} does"
     return (
         f"Move `ARG {name}` (line {line}){setter} below line {last.line}: {lines} not use it,"
@@ -137,7 +145,9 @@ def _is_untouched_by(step: InputStep, name: str) -> bool:
         return True
     if re.search(rf"\b{re.escape(name)}\b", step.text):
         return False
-    return step.instruction != "RUN" or is_plain(step.text)
+    if step.instruction != "RUN":
+        return True
+    return is_plain(step.text) and not _LOCAL_PACKAGE.search(step.text) and not _READ_BY_TOOLS.search(name)
 
 
 def is_plain(text: str) -> bool:
@@ -158,7 +168,7 @@ def _files(cause: Cause, paths: list[str], root: InputStep, steps: _Steps) -> st
         return (
             f"Write {_listed(unused)} to .dockerignore: the image does not need {'it' if len(unused) == 1 else 'them'}"
         )
-    return _manifests_first(cause, paths, root, steps)
+    return _manifests_first(cause, paths, root, steps) or _packages_first(cause, root, steps)
 
 
 def _unused(paths: Sequence[str], steps: _Steps) -> list[str]:
@@ -189,6 +199,8 @@ def _manifests_first(cause: Cause, paths: list[str], root: InputStep, steps: _St
         if step.instruction != "RUN":
             continue
         if not (read := _read_by(step.text)):
+            if is_plain(step.text):
+                continue
             return None
         known = {path: path.rpartition("/")[2] for path, _, _ in root.files}
         wanted = [path for path, name in known.items() if name in read and path.count("/") <= _depth(root)]
@@ -201,6 +213,28 @@ def _manifests_first(cause: Cause, paths: list[str], root: InputStep, steps: _St
             f" that saves {_time(saved)} whenever other files change"
         )
     return None
+
+
+def _packages_first(cause: Cause, root: InputStep, steps: _Steps) -> str | None:
+    """System packages are installed behind a COPY of the app, which they do not look at."""
+    for step in steps.followers(root, cause):
+        saved = steps.seconds([step])
+        if step.instruction == "RUN" and _SYSTEM_PACKAGES.search(step.text) and saved > 0:
+            if not is_plain(step.text) or _reads_files(step.text, root):
+                return None
+            return (
+                f"Move `{_brief(step.text)}` (line {step.line}) above line {root.line}: it reads none of those files,"
+                f" and that saves {_time(saved)} whenever they change"
+            )
+        if step.instruction in ("COPY", "ADD") or (step.instruction == "RUN" and not is_plain(step.text)):
+            return None
+    return None
+
+
+def _reads_files(text: str, root: InputStep) -> bool:
+    """Whether it names one of the files that the step copies, or may install from one."""
+    names = {path.rpartition("/")[2] for path, _, _ in root.files}
+    return "./" in text or any(re.search(rf"(?<![\w.-]){re.escape(name)}(?![\w-])", text) for name in names)
 
 
 def _depth(root: InputStep) -> int:

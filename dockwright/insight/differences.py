@@ -134,9 +134,15 @@ def _moved(node: Node, before: Node) -> Difference | None:
     step, old = node.step, before.step
     if step.base == old.base or step.resolved != old.resolved:
         return None
-    names = [step.resolved.partition(" ")[2]] if node.is_image else [name for name in step.depends_on if ":" in name]
-    digests = f"{_digests(old.base)} → {_digests(step.base)}"
-    return Difference("base_moved", f"{', '.join(names) or step.depends_on[0]}: {digests}")
+    targets = {source.step.target for source in node.sources}
+    names = [_image_name(step)] if node.is_image else [name for name in step.depends_on if name not in targets]
+    return Difference("base_moved", f"{', '.join(names)}: {_digests(old.base)} → {_digests(step.base)}")
+
+
+def _image_name(step: InputStep) -> str:
+    """As the Dockerfile has it; with variables put in as BuildKit names it."""
+    name = next((word for word in step.text.split()[1:] if not word.startswith("--")), "")
+    return name if name and "$" not in name else step.resolved.partition(" ")[2]
 
 
 def _digests(base: str | None) -> str:

@@ -12,13 +12,17 @@ def previous_of(state: State, request: BuildRequest, service: str) -> Previous |
     """The last build of the same project, service and profile that built the image. From any thread."""
     from dockwright.insight import inputs
 
-    project_id, profile, before = request.project_id, request.profile, request.build_id
     found = explanations.last_built(
-        state.connection, project_id=project_id, profile=profile, service=service, before=before
+        state.connection,
+        project_id=request.project_id,
+        profile=request.profile,
+        service=service,
+        before=request.build_id,
     )
     if found is None:
-        build_id = explanations.forgotten(state.connection, project_id=project_id, profile=profile, before=before)
-        return None if build_id is None else Forgotten(build_id=build_id)
+        return None
+    if isinstance(found, int):
+        return Forgotten(build_id=found)
     return Previous(
         build_id=found.build_id,
         manifest=inputs.from_json(found.manifest),

@@ -144,7 +144,7 @@ def test_a_change_in_one_target_is_the_root_in_another(project: Project) -> None
 
 def test_a_base_that_moved(project: Project) -> None:
     told = again(project, lambda: project.bases.update(python="sha256:" + "c" * 64), cached=["COPY web", "RUN npm"])
-    moved = f"docker.io/library/python:latest: sha256:{'b' * 12} → sha256:{'c' * 12}"
+    moved = f"python: sha256:{'b' * 12} → sha256:{'c' * 12}"
     assert causes(told) == [("base_moved", moved, ["requirements.txt", "pip", "--from=web", "src", "compile"])]
 
 
