@@ -29,7 +29,7 @@ _WORDS = {
 _COLORS = {"unknown": "yellow", "first_build": "cyan", "no_cache": "cyan"}
 
 
-@click.command()
+@click.command(short_help="Tell why each step of a build ran, and what it cost.")
 @click.argument("build", type=number, required=False)
 @json_option
 def explain(build: int | None, as_json: bool) -> None:
