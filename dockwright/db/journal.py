@@ -161,7 +161,7 @@ class Journal:
         """`written` is told the build's id after each write; `redact` takes what is secret out of every text."""
         self.build_id = build_id
         self._connection = connection
-        self._cancel = cancel
+        self.cancel = cancel
         self._attempt = attempt
         self._watch, self._written, self._redact = watch, written, redact
         self._lock = connection.lock
@@ -205,6 +205,10 @@ class Journal:
         """The last move; `columns` are written with it, and `samples` added to the metrics."""
         ended = {"completed_at": timestamp(time.time()), "lease_until": None, "progress": 100}
         self._move(status, {**columns, **ended}, samples)
+
+    def renew(self) -> None:
+        """Raises `LeaseLost` if the build is not this worker's any more."""
+        self._persist(lambda: self._write([], {}))
 
     def flush(self) -> None:
         with self._lock:
@@ -266,11 +270,11 @@ class Journal:
         if told and self._written is not None:
             self._written(self.build_id)
         if row[0] is not None:
-            self._cancel.set(Canceled(f"Build {self.build_id} was canceled", remedy="Start it again when you like"))
+            self.cancel.set(Canceled(f"Build {self.build_id} was canceled", remedy="Start it again when you like"))
 
     def _lose(self) -> NoReturn:
         lost = LeaseLost(f"Build {self.build_id} was ended by another process", remedy="Start it again")
-        self._cancel.set(lost)
+        self.cancel.set(lost)
         raise lost
 
     def _beat(self) -> None:

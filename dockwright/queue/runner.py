@@ -54,7 +54,6 @@ def run_claimed(
         last_built=lambda service: _last_built(state, request, service),
     )
     redact = _redactor(request)
-    books = _Books(state, request, history, cancel, redact)
     with Journal(
         state.connection,
         request.build_id,
@@ -64,6 +63,7 @@ def run_claimed(
         written=written,
         redact=redact,
     ) as log:
+        books = _Books(state, request, history, log, redact)
         ctx = StageContext(
             request=request,
             settings=state.settings,
@@ -158,11 +158,11 @@ def _given_values(secrets: tuple[str, ...]) -> dict[str, str]:
 class _Books:
     """What a build leaves in the database beside its own row; what is for deploying is loaded by none but a deploy."""
 
-    def __init__(self, state: State, request: BuildRequest, history: History, cancel: Cancel, redact: Redactor) -> None:
+    def __init__(self, state: State, request: BuildRequest, history: History, log: Journal, redact: Redactor) -> None:
         from dockwright.services.locks import ProductLock
 
-        self._state, self._request, self._history, self._cancel = state, request, history, cancel
-        self._redact = redact
+        self._state, self._request, self._history = state, request, history
+        self._log, self._redact = log, redact
         self._live: LiveState | None = None
         self._attempt: Attempt | None = None
         self._started = 0.0
@@ -175,7 +175,7 @@ class _Books:
         self._started = time.time()
         self._row = self._product_row()
         if self._row.id is not None:
-            self.lock.acquire(self._row.id, self._cancel)
+            self.lock.acquire(self._row.id, self._log.cancel)
             self._row = self._product_row()  # another deployment may have changed it while we waited
         self._live = live.live_state(
             self._state, self._row, project=request.project, env=request.env, port=request.port
@@ -196,7 +196,9 @@ class _Books:
         )
 
     def keep(self, outcome: Outcome) -> None:
-        """All stages are done, and nothing of the old version is let go of yet."""
+        """All stages are done, and nothing of the old version is let go of yet. Raises `LeaseLost`, among others."""
+        if outcome.release is not None:
+            self._log.renew()  # while this process slept another one may have begun to deploy the same build
         _save_images(self._state, self._request, self._history, outcome)
         if outcome.deployed is not None and outcome.release is not None:
             self._attempt_of(outcome.release).is_live(outcome.deployed)

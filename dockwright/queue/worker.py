@@ -17,7 +17,7 @@ from dockwright.db.journal import timestamp
 from dockwright.db.queue import Claim, Limits, Reaper
 from dockwright.docker.engine import Engine
 from dockwright.domain.events import Event
-from dockwright.errors import DockwrightError, EngineUnreachable, LeaseLost, Stopping
+from dockwright.errors import DockwrightError, EngineUnreachable, LeaseLost, Stopping, UnreachableError
 from dockwright.process import Cancel, identity
 from dockwright.queue.runner import run_claimed
 from dockwright.services import recovery
@@ -105,7 +105,7 @@ class Worker:
                 cancel.set(Stopping("The server is stopping", remedy="The build begins anew when it is back"))
         try:
             if claim.attempt > 1:
-                recovery.clean_up_after(state, claim.build_id, lambda text: log.info("recovered", what=text))
+                recovery.clean_up_before(state, claim.build_id, _tell_of_recovery, cancel)
             return run_claimed(state, request_of(state, claim), cancel, self._watch(claim), state.bus.written)
         finally:
             with self._lock:
@@ -128,6 +128,10 @@ class Worker:
                 self._tell(claim, "BUILDING", {**told, "status": event.text})
 
         return watch
+
+
+def _tell_of_recovery(text: str) -> None:
+    log.info("recovered", what=text)
 
 
 def _task_state(claim: Claim, document: dict[str, Any]) -> tuple[str, dict[str, Any]]:
@@ -160,14 +164,16 @@ class ReaperThread(threading.Thread):
         super().__init__(name="reaper", daemon=True)
         self._state = state.apart(state.client_id)
         self._ended = threading.Event()
+        self._lost: list[int] = []
+        """Builds whose leftovers are still to be seen to."""
 
     def run(self) -> None:
         reaper: Reaper | None = None
         while not self._ended.wait(0.0 if reaper is None else REAP_SECONDS):
             try:
                 reaper = reaper or Reaper(self._state.connection)
-                for build_id in reaper.take_back():
-                    self._recover(build_id)
+                self._lost += reaper.take_back()
+                self._recover_all()
             except DockwrightError as error:
                 log.warning("reaper.waits", reason=error.message)
             except Exception:
@@ -176,11 +182,23 @@ class ReaperThread(threading.Thread):
                 self._ended.wait(REAP_SECONDS)
         self._state.close()
 
+    def _recover_all(self) -> None:
+        """One that cannot be seen to, its engine being away, is tried again, and keeps no other waiting."""
+        tried, self._lost = self._lost, []
+        for build_id in tried:
+            try:
+                self._recover(build_id)
+            except UnreachableError as error:
+                log.warning("recovery.waits", build=build_id, reason=error.message)
+                self._lost.append(build_id)
+            except Exception:
+                log.exception("recovery.failed", build=build_id)
+
     def _recover(self, build_id: int) -> None:
         log.warning("build.worker_lost", build=build_id, at=timestamp(time.time()))
         row = self._state.connection.execute("SELECT client_id FROM builds WHERE id = ?", (build_id,)).fetchone()
         state = self._state.of_client(row[0])
-        recovery.clean_up_after(state, build_id, lambda text: log.info("recovered", what=text))
+        recovery.clean_up_after(state, build_id, _tell_of_recovery)
         self._state.bus.written(build_id)
         self._state.bus.queued(build_id)
 

@@ -16,6 +16,7 @@ from dockwright.errors import Conflict, NotFound, PortTaken, UsageError
 from dockwright.process import Cancel
 from dockwright.services import live, products
 from dockwright.services.audit import Actor, record
+from dockwright.services.locks import ProductLock
 from dockwright.services.projects import slug_of
 from dockwright.services.state import State
 from dockwright.targets.docker import DockerTarget, all_instances
@@ -89,7 +90,19 @@ def update(state: State, product_id: int, changes: dict[str, Any], actor: Actor)
 
 
 def remove(state: State, product_id: int, actor: Actor) -> None:
-    """With its releases, deployments and volumes. Raises `NotFound`, and `Conflict` while it runs."""
+    """With its releases, deployments and volumes. Raises `NotFound`, and `Conflict` while it runs or is deployed."""
+    lock = ProductLock(state)
+    try:
+        if not lock.try_acquire(products.find(state, product_id).id):
+            raise Conflict(
+                f"Product {product_id} is being deployed", remedy="Stop it first, or wait for the end of that"
+            )
+        _remove(state, product_id, actor)
+    finally:
+        lock.release()
+
+
+def _remove(state: State, product_id: int, actor: Actor) -> None:
     row = products.find(state, product_id)
     product = live.live_state(state, row, project=None, env={}).product
     assert product is not None

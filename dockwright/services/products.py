@@ -169,6 +169,7 @@ def stop(state: State, name: str | int, say: Say) -> dict[str, Any]:
     """Ends the edge and the instances; releases, environment and volumes stay."""
     row = find(state, name)
     with _locked(state, row, Cancel()):
+        row = find(state, row.id)  # another deployment may have changed it while we waited
         found = live.live_state(state, row, project=None, env={})
         assert found.product is not None
         Edge(state.settings).stop(found.product)

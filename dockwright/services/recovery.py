@@ -11,9 +11,10 @@ from sqlalchemy import select
 from dockwright.db import tables
 from dockwright.docker.engine import Engine
 from dockwright.domain.product import Instance, Product
+from dockwright.domain.transitions import ACTIVE
 from dockwright.process import Cancel
 from dockwright.services import live
-from dockwright.services.locks import ProductLock
+from dockwright.services.locks import ProductLock, RecoveryLock
 from dockwright.services.state import State
 from dockwright.targets import docker
 from dockwright.targets.cutover import REVERT_DRAIN_SECONDS
@@ -22,7 +23,32 @@ from dockwright.targets.edge import Edge
 LABEL = "dev.dockwright."
 
 
+def clean_up_before(state: State, build_id: int, log: Callable[[str], None], cancel: Cancel) -> None:
+    """By the worker that is about to begin another attempt; it waits for a reaper that is at it."""
+    lock = RecoveryLock(state)
+    try:
+        lock.acquire(build_id, cancel)
+        _clean_up(state, build_id, log)
+    finally:
+        lock.release()
+
+
 def clean_up_after(state: State, build_id: int, log: Callable[[str], None]) -> None:
+    """By the reaper that has taken the build from its worker. What runs again has been seen to by its new worker."""
+    lock = RecoveryLock(state)
+    try:
+        if lock.try_acquire(build_id) and not _runs_again(state, build_id):
+            _clean_up(state, build_id, log)
+    finally:
+        lock.release()
+
+
+def _runs_again(state: State, build_id: int) -> bool:
+    with state.session() as session:
+        return session.scalar(select(tables.Build.status).where(tables.Build.id == build_id)) in ACTIVE
+
+
+def _clean_up(state: State, build_id: int, log: Callable[[str], None]) -> None:
     """Removes the build's test containers, networks and workspaces, and takes back a cut-over that it had begun."""
     engine = Engine()
     mine = {f"{LABEL}managed": "true", f"{LABEL}client": state.client, f"{LABEL}build": str(build_id)}
@@ -46,9 +72,9 @@ def _restore(state: State, engine: Engine, slug: str, log: Callable[[str], None]
     if row is None:
         return
     lock = ProductLock(state)
-    if not lock.try_acquire(row.id):
-        return  # a deployment is under way: it ends every instance but its own
     try:
+        if not lock.try_acquire(row.id):
+            return  # a deployment is under way: it ends every instance but its own
         with state.session() as session:
             session.refresh(row := session.merge(row))
         _take_back(state, engine, row, log)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 
 import structlog
 from sqlalchemy import select
 
 from dockwright.db import tables
 from dockwright.docker import builders
-from dockwright.domain.product import Instance
 from dockwright.errors import DockwrightError
 from dockwright.services import live
 from dockwright.services.cleanup import by_policy
@@ -62,24 +62,30 @@ class Upkeep(threading.Thread):
         with self._state.session() as session:
             rows = session.scalars(select(tables.Product).where(tables.Product.status == "running")).all()
         for row in rows:
-            state = self._state.of_client(row.client_id)
-            found = live.live_state(state, row, project=None, env={})
-            if found.product is None or edge.is_running(found.product):
-                continue
-            serving = [one for one in found.instances if one.release == row.release_number]
-            self._start_edge(state, row, serving, edge)
+            self._try(partial(self._ensure_edge, row, edge))  # one that cannot start keeps no other from it
 
-    def _start_edge(self, state: State, row: tables.Product, serving: list[Instance], edge: Edge) -> None:
-        lock = ProductLock(state)
-        if not serving or not lock.try_acquire(row.id):
+    def _ensure_edge(self, row: tables.Product, edge: Edge) -> None:
+        state = self._state.of_client(row.client_id)
+        product = live.live_state(state, row, project=None, env={}).product
+        if product is None or edge.is_running(product):
             return
+        lock = ProductLock(state)
         try:
-            product = live.live_state(state, row, project=None, env={}).product
-            assert product is not None
-            if edge.ensure(product, serving):
-                log.warning("edge.started_again", product=row.slug, port=row.port)
+            if lock.try_acquire(row.id):
+                self._start_edge(state, row.id, edge)
         finally:
             lock.release()
+
+    def _start_edge(self, state: State, product_id: int, edge: Edge) -> None:
+        with state.session() as session:
+            row = session.get(tables.Product, product_id)
+        if row is None or row.status != "running":
+            return  # it was stopped while we looked
+        found = live.live_state(state, row, project=None, env={})
+        serving = [one for one in found.instances if one.release == row.release_number]
+        assert found.product is not None
+        if serving and edge.ensure(found.product, serving):
+            log.warning("edge.started_again", product=row.slug, port=row.port)
 
     def _stop_idle_builders(self) -> None:
         if self._state.settings.isolation == "isolated":

@@ -8,10 +8,19 @@ from typing import Any
 
 import pytest
 
-from dockwright.db import tables
+from dockwright.db import queue, tables
+from dockwright.db.journal import Journal
+from dockwright.db.queue import Limits
+from dockwright.domain.build import History
 from dockwright.domain.product import Product, Release
+from dockwright.domain.redaction import NO_SECRETS
 from dockwright.domain.source import FolderSource
-from dockwright.errors import EngineError, PortTaken
+from dockwright.errors import EngineError, LeaseLost, PortTaken
+from dockwright.pipeline import Outcome
+from dockwright.process import Cancel, identity
+from dockwright.queue.runner import _Books
+from dockwright.services import queueing
+from dockwright.services.build import request_of
 from dockwright.services.live import product_of_project
 from dockwright.services.projects import create_from_source
 from dockwright.services.releases import Attempt
@@ -122,3 +131,23 @@ def test_port_that_was_never_had_makes_no_product(state: State) -> None:
     assert deployments(state) == []
     with state.session() as session:
         assert session.query(tables.Product).count() == 0
+
+
+def test_a_worker_that_lost_its_build_makes_nothing_live(state: State) -> None:
+    """It slept while it deployed, and its build has been given to another one."""
+    project = project_id(state)
+    build = queueing.queue_build(state, project).build_id
+    claim = queue.claim(state.connection, identity(), Limits(overall=1, client=1, builder=1))
+    assert claim is not None
+    request = request_of(state, claim)
+    with Journal(state.connection, build, cancel=Cancel(), attempt=claim.attempt) as log:
+        books = _Books(state, request, History(), log, NO_SECRETS)
+        books.live_state()
+        _, deployed = attempt(state, 1)
+        with state.connection.lock:  # else its heartbeat would hear of it by chance
+            state.connection.execute("UPDATE builds SET attempt = 2 WHERE id = ?", (build,))
+            with pytest.raises(LeaseLost):
+                books.keep(Outcome(release=deployed.release, deployed=deployed))
+        books.lock.release()
+    assert deployments(state) == []
+    assert live(state)["release_number"] is None
