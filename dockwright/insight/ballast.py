@@ -239,8 +239,9 @@ def _files(evidence: Evidence) -> Iterator[Ballast]:
         paths = [path for name in names if fnmatchcase(name, pattern) for path in evidence.named(name)]
         if pattern == "*.pyc":  # one that stands alone is its module's only form
             paths = [path for path in paths if path[:-1] in evidence.sizes or "/__pycache__/" in f"/{path}"]
-            if len(paths) != sum(path.endswith(".pyc") for path in evidence.sizes):
-                paths = []
+            if len(paths) != sum(name.endswith(".pyc") for name in names for _ in evidence.named(name)):
+                yield from (Ballast(pattern=quoted(path), reason=reason, paths=(path,)) for path in paths)
+                continue
         if paths:
             yield Ballast(pattern=f"**/{pattern}", reason=reason, paths=tuple(paths))
 

@@ -50,7 +50,7 @@ def suggest(
     sieve = _Sieve(context, used, named | _taken_in_again(context, rules))
     for one in ballast:
         sieve.try_ballast(one)
-    for path in _unused(context, used | sieve.dropped):
+    for path in _unused(context, used, sieve.dropped):
         if len(sieve.found) >= MOST + len(ballast):
             break
         sieve.try_unused(path)
@@ -135,25 +135,27 @@ def _taken_in_again(context: Context, rules: Rules) -> frozenset[str]:
     return frozenset(path for path in context.index.files if any(one.matches(path) for one in exceptions))
 
 
-def _unused(context: Context, needed: Iterable[str]) -> list[str]:
-    """The highest folders, and the files, that hold nothing that is needed: the largest first, the small left out."""
-    keep = set(needed)
-    keep.update(above for path in list(keep) for above in _above(path))
+def _unused(context: Context, used: frozenset[str], dropped: set[str]) -> list[str]:
+    """The highest folders, and the files, that hold nothing that is used: the largest first, the small left out.
+
+    What is `dropped` already has no weight of its own.
+    """
+    keep = used.union(above for path in used for above in _above(path))
     found: dict[str, int] = {}
     for path, facts in context.index.files.items():
-        if path in keep or any(above in found for above in _above(path)):
+        if path in keep or path in dropped or any(above in found for above in _above(path)):
             continue
         if stat.S_ISDIR(facts[4]):
-            found[path] = _weight(context, path)
+            found[path] = _weight(context, path, dropped)
         elif stat.S_ISREG(facts[4]):
             found[path] = facts[0]
     large = [path for path, weight in found.items() if weight >= SMALLEST]
     return sorted(large, key=lambda path: (-found[path], path))
 
 
-def _weight(context: Context, folder: str) -> int:
+def _weight(context: Context, folder: str, dropped: set[str]) -> int:
     files = context.index.files
-    return sum(files[path][0] for path in context.below(folder) if stat.S_ISREG(files[path][4]))
+    return sum(files[path][0] for path in context.below(folder) if path not in dropped and stat.S_ISREG(files[path][4]))
 
 
 def largest_folders(context: Context, roots: Iterable[str], count: int = 10) -> list[tuple[str, int]]:

@@ -13,6 +13,9 @@ from dockwright.services.known_images import KnownImages
 from dockwright.services.survey import Folder, Survey, look
 from dockwright.settings import Settings
 
+_ROUNDS = 5
+"""How often what is left is looked at again; two are enough for all but made-up trees."""
+
 
 def survey_of(settings: Settings, folder: Folder) -> Survey:
     """Of the folder's own context: what PATH/Dockerfile builds, else the first service that is built from PATH."""
@@ -49,22 +52,30 @@ def write(survey: Survey) -> dict[str, Any]:
     Its "suggestions" are those that were written. Raises `SourceChanged` when a file that is used would be dropped,
     which only a tree that changes meanwhile can bring about, and `UsageError` for a file that may not be written.
     """
-    suggested = survey.suggested
-    if not suggested.suggestions:
-        return measured(survey)
+    written = []
+    # What one pattern leaves out may have stood in the way of another.
+    for _ in range(_ROUNDS):
+        suggested = survey.suggested
+        if not suggested.suggestions:
+            break
+        _extend(survey)
+        written += [one.as_dict() for one in suggested.suggestions]
+        survey = Survey(survey.unit, survey.others, survey.known)
+    return {**measured(survey), "suggestions": written}
+
+
+def _extend(survey: Survey) -> None:
     path = survey.ignore_file
     old = path.read_text(encoding="utf-8", errors="surrogateescape") if path.is_file() else ""
-    new = suggestions.extended(old, [one.pattern for one in suggested.suggestions])
+    new = suggestions.extended(old, [one.pattern for one in survey.suggested.suggestions])
     after = Survey(survey.unit, survey.others, survey.known, rules_text=new)
-    lost = survey.used_by_any - suggested.dropped - set(after.context.index.files)
+    lost = survey.used_by_any - survey.suggested.dropped - set(after.context.index.files)
     if lost:
         raise SourceChanged(
             f"{path.name} would leave out {min(lost)}, which is used: nothing was written",
             remedy="Try again when nothing writes to the folder",
         )
     _replace(path, new)
-    written = Survey(survey.unit, survey.others, survey.known)
-    return {**measured(written), "suggestions": [one.as_dict() for one in suggested.suggestions]}
 
 
 def _replace(path: Path, text: str) -> None:
