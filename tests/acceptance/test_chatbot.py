@@ -13,6 +13,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+import commandline
 import pytest
 import yaml
 from commandline import Home
@@ -77,8 +78,13 @@ def test_each_type_is_built_tested_deployed_and_verified(
     url = built["deployment_url"]
     assert get(url, "/health")["status"] == "healthy"
     info = get(url, "/build/info")
-    assert info["build_date"]
-    assert info["python_version"].startswith("3.")
+    assert list(info) == ["build_date", "git_commit", "cache_bust", "python_version", "container_started", "status"]
+    assert info["build_date"] == built["build_date"] and info["python_version"].startswith("3.")
+    script = commandline.get(url, "/build-info.js")[1]
+    told = json.loads(script.removeprefix("window.BUILD_INFO = ").rstrip().removesuffix(";"))
+    assert list(told) == ["buildDate", "gitCommit", "cacheBust", "buildTimestamp"]
+    assert (told["buildDate"], told["cacheBust"]) == (info["build_date"], info["cache_bust"])
+    assert built["proof"]["build_info_ok"] is True, "verify has asked both"
     assert say(url, "When are you open?")["reply"].startswith("We are open Monday to Friday")
     if assistant_type in DESKS:
         message, path = DESKS[assistant_type]
