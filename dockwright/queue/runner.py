@@ -17,7 +17,7 @@ from dockwright.domain.builder import SHARED, Builder
 from dockwright.domain.events import Event
 from dockwright.domain.redaction import MAX_BYTES, NO_SECRETS, Redactor
 from dockwright.domain.transitions import Status
-from dockwright.errors import DiskFull, DockwrightError, EngineUnreachable, Interrupted, Stopping
+from dockwright.errors import DatabaseError, DiskFull, DockwrightError, EngineUnreachable, Interrupted, Stopping
 from dockwright.pipeline import Outcome
 from dockwright.process import Cancel
 from dockwright.services.state import State
@@ -130,10 +130,11 @@ def _builder(state: State) -> Builder:
 
 
 def to_be_repeated(request: BuildRequest, error: DockwrightError | None) -> bool:
-    """A build of the queue that was cut off by no fault of its own: the server stops, or the engine went away."""
+    """A build of the queue that was cut off by no fault of its own: the server stops, or the engine or the database
+    went away."""
     if isinstance(error, Stopping):
         return True
-    return isinstance(error, EngineUnreachable) and request.is_queued and request.attempt < MAX_ATTEMPTS
+    return isinstance(error, EngineUnreachable | DatabaseError) and request.is_queued and request.attempt < MAX_ATTEMPTS
 
 
 def _redactor(request: BuildRequest) -> Redactor:

@@ -17,7 +17,15 @@ from dockwright.db.journal import timestamp
 from dockwright.db.queue import Claim, Limits, Reaper
 from dockwright.docker.engine import Engine
 from dockwright.domain.events import Event
-from dockwright.errors import DockwrightError, EngineUnreachable, LeaseLost, Stopping, UnreachableError
+from dockwright.errors import (
+    DatabaseError,
+    DiskFull,
+    DockwrightError,
+    EngineUnreachable,
+    LeaseLost,
+    Stopping,
+    UnreachableError,
+)
 from dockwright.process import Cancel, identity
 from dockwright.queue.runner import run_claimed
 from dockwright.services import recovery
@@ -89,9 +97,10 @@ class Worker:
             self._tell(claim, *_task_state(claim, document))
         except LeaseLost as error:
             log.warning("build.lease_lost", reason=error.message)
-        except EngineUnreachable as error:
+        except (EngineUnreachable, DatabaseError, DiskFull) as error:
             log.warning("build.given_back", reason=error.message)
-            self._has_lost_engine = True
+            self._has_lost_engine |= isinstance(error, EngineUnreachable)
+            # Where not even this can be written, it is queued again once its lease is over.
             queue.give_back(state.connection, claim)
         except Exception as error:
             log.exception("build.crashed")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from collections.abc import Mapping
@@ -9,7 +10,7 @@ from pathlib import Path
 
 from dockwright import process
 from dockwright.domain.source import GitSource, url_without_credentials
-from dockwright.errors import GitRefNotFound, GitUnreachable, SourceTooLarge
+from dockwright.errors import DiskFull, GitRefNotFound, GitUnreachable, SourceTooLarge
 from dockwright.process import Cancel
 from dockwright.sources import bounds
 
@@ -23,6 +24,13 @@ _ENV = {
 }
 # A folder may bring a .git that names programs for Git to start: one that is only looked at starts none of them.
 _NO_PROGRAMS = {"core.fsmonitor": "false", "core.hooksPath": "/dev/null", "log.showSignature": "false"}
+# The last two are what Git says of a checkout, into a folder that is ours.
+_NO_ROOM = (
+    os.strerror(errno.ENOSPC).encode(),
+    os.strerror(errno.EDQUOT).encode(),
+    b"Out of diskspace",
+    b"unable to write file",
+)
 _FULL_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _SHORT_COMMIT = re.compile(r"[0-9a-f]{4,39}")
 
@@ -69,6 +77,7 @@ def _fetch_ref(folder: Path, url: str, ref: str, env: Mapping[str, str], cancel:
     shallow = process.run(["git", *base, "--depth=1", "--", url, ref], env=env, cancel=cancel)
     if shallow.returncode == 0:
         return "FETCH_HEAD"
+    _check_room(shallow.stderr)
     reachable = process.run(["git", "ls-remote", "--quiet", "--", url, "HEAD"], env=env, cancel=cancel)
     if reachable.returncode != 0:
         raise GitUnreachable(
@@ -168,8 +177,14 @@ def _git(arguments: list[str], cancel: Cancel, env: Mapping[str, str] = _ENV) ->
     process.which("git", remedy="Install Git: apt-get install git")
     done = process.run(["git", *arguments], env=env, cancel=cancel)
     if done.returncode != 0:
+        _check_room(done.stderr)
         raise GitUnreachable(f"Git failed: {_last_line(done.stderr)}", remedy="Check the repository with: git fsck")
     return done.stdout.decode(errors="replace").strip()
+
+
+def _check_room(output: bytes) -> None:
+    if any(reason in output for reason in _NO_ROOM):
+        raise DiskFull("The disk is full: Git could not write", remedy="Free some with: dockwright cleanup")
 
 
 def _last_line(output: bytes) -> str:

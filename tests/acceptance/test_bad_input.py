@@ -7,7 +7,6 @@ import os
 import secrets
 import shutil
 import socket
-import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commandline import Home, get, has_registry
+from commandline import Home, get
 from pages import DOCKERFILE, PAGES
 from servers import free_port
+from small_disk import fill, home_on_small_disk
 
 Folder = Callable[..., Path]
 NOWHERE = "127.0.0.1:9"
@@ -345,30 +345,8 @@ def test_less_free_than_the_setting_asks_for(running: Running) -> None:
 
 @pytest.fixture
 def tiny_home(tmp_path: Path, bases: None) -> Iterator[Home]:
-    """A home on a disk of its own of 4 MB."""
-    place = tmp_path / "tiny"
-    place.mkdir()
-    in_our_mounts("mount", "-t", "tmpfs", "-o", f"size=4m,uid={os.geteuid()}", "dockwright-test", str(place))
-    home = Home(place)
-    yield home
-    fill(place, 0)
-    home.clean()
-    in_our_mounts("umount", "-l", str(place))
-
-
-def in_our_mounts(*command: str) -> None:
-    """What only root may do to the machine's mounts: whoever may use the engine may have it done there."""
-    image = "busybox" if has_registry() else "localhost/base/busybox:latest"
-    enter = ["--entrypoint=nsenter", image, f"--target={os.getpid()}", "--mount", "--", *command]
-    subprocess.run(["docker", "run", "--rm", "--privileged", "--pid=host", "--network=none", *enter], check=True)
-
-
-def fill(place: Path, free: int) -> None:
-    """Leaves so many bytes free."""
-    (place / "filler").unlink(missing_ok=True)
-    if free:
-        with (place / "filler").open("wb") as file, contextlib.suppress(OSError):
-            file.write(bytes(shutil.disk_usage(place).free - free))
+    with home_on_small_disk(tmp_path / "tiny", "4m") as home:
+        yield home
 
 
 @pytest.mark.parametrize("free", [1, 50_000, 200_000])

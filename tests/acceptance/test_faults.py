@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,14 +20,18 @@ from pages import PAGES
 from servers import Postgres, Redis
 from serving import Serving
 from sleeper import Sleeper, wait_until
+from small_disk import fill, home_on_small_disk
 
 from dockwright.domain.build import STAGE_NAMES
+from dockwright.domain.source import GitSource
+from dockwright.errors import DiskFull
 from dockwright.services import projects, queueing
 
 Folder = Callable[..., Path]
 
 RUNNABLE = tuple(name for name in STAGE_NAMES if name not in {"scan", "push"})
 """Those that a template project without a registry goes through: the other two are skipped in no time."""
+AS_SOMEBODY = ("-c", "user.name=Somebody", "-c", "user.email=somebody@localhost")
 
 
 @contextlib.contextmanager
@@ -253,3 +258,56 @@ def test_the_engine_restarted(home: Home, folder: Folder) -> None:
             assert (row["status"], row["attempt"]) == ("succeeded", 2), row
             served.assert_dense(build)
             assert served.wait(served.queue(folder("pages", PAGES), deploy=False))["status"] == "succeeded"
+
+
+@pytest.fixture
+def small_home(tmp_path: Path, bases: None) -> Iterator[Home]:
+    with home_on_small_disk(tmp_path / "small", "32m") as home:
+        yield home
+
+
+def test_the_disk_of_the_database_is_full(small_home: Home, folder: Folder) -> None:
+    """The end of a build cannot be written: it is done again once there is room. The server answers all the while."""
+    with Serving(small_home, env={"BUILD_DISK_MIN_FREE": "1"}) as served:
+        first = served.queue(folder("pages", PAGES))
+        assert served.wait(first)["status"] == "deployed"
+        [[url]] = served.rows("SELECT deployment_url FROM builds WHERE id = ?", first)
+        later = served.project(folder("later", PAGES))
+        sleeper = Sleeper(seconds=4)
+        build = served.queue(folder("long", {"Dockerfile": sleeper.dockerfile}))
+        wait_until(lambda: sleeper.is_running, "the RUN")
+        with asked(url) as problems:
+            fill(small_home.path, 1)
+            wait_until(lambda: not sleeper.is_running, "the end of the RUN")
+            with pytest.raises(DiskFull):
+                while True:  # what is left of the write-ahead log takes a few more rows
+                    queueing.queue_build(served.state, later)
+            time.sleep(5)
+            assert served.answers()
+            fill(small_home.path, 0)
+            row = served.wait(build)
+        assert problems == []
+        assert row["status"] == "succeeded" and row["attempt"] <= 2, row
+        after = queueing.queue_build(served.state, later).build_id
+        assert served.wait(after)["status"] == "deployed"
+        for one in (build, after):
+            served.assert_dense(one)
+            served.assert_clean(one)
+
+
+def test_the_disk_of_the_workspaces_is_full(small_home: Home, folder: Folder) -> None:
+    """Its own build fails for it, and another one goes on."""
+    large = folder("large", {**PAGES, "large": "".join(f"{number:x}" for number in range(6_000_000))})
+    for command in (["init", "--quiet"], ["add", "."], [*AS_SOMEBODY, "commit", "--quiet", "-m", "all"]):
+        subprocess.run(["git", "-C", str(large), *command], check=True)
+    with Serving(small_home, env={"BUILD_DISK_MIN_FREE": "1"}) as served:
+        source = GitSource(url=str(large))
+        project = projects.create_from_source(served.state, source, f"git:{large}", large.name)
+        full = queueing.queue_build(served.state, project).build_id
+        beside = served.queue(folder("pages", PAGES))
+        row = served.wait(full)
+        assert (row["status"], row["error_code"], row["attempt"]) == ("failed", "disk_full", 1), row
+        assert served.wait(beside)["status"] == "deployed"
+        for one in (full, beside):
+            served.assert_dense(one)
+            served.assert_clean(one)
