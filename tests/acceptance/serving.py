@@ -23,6 +23,8 @@ from dockwright.services import projects, queueing
 from dockwright.services.state import State
 
 Backend = Literal["embedded", "celery"]
+BUILD_PATIENCE = 120.0
+"""For what a busy machine takes its time for; what must be right within 30 s is waited for that long."""
 SLOW = str(Path(__file__).with_name("slow_server.py"))
 
 
@@ -59,7 +61,7 @@ class Serving:
         self._start("serve", *begin, "serve", "--port", str(self.port))
         if self.backend == "celery":
             self._start("worker", *begin, "worker")
-        wait_until(self.answers, "the server's start", self.log)
+        wait_until(self.answers, "the server's start", self.log, BUILD_PATIENCE)
         self.home.slug = self.state.client
 
     def _start(self, name: str, *argv: str) -> None:
@@ -122,11 +124,11 @@ class Serving:
 
     def wait(self, build_id: int) -> dict[str, Any]:
         """Its row, once it has finished."""
-        wait_until(lambda: self.build(build_id)["status"] in FINISHED, f"the end of build {build_id}", self.log)
+        wait_until(lambda: self.build(build_id)["status"] in FINISHED, f"the end of build {build_id}", self.log, BUILD_PATIENCE)
         return self.build(build_id)
 
     def wait_for_stage(self, build_id: int, stage: str) -> None:
-        wait_until(lambda: self.build(build_id)["stage"] == stage, f"stage {stage} of build {build_id}", self.log)
+        wait_until(lambda: self.build(build_id)["stage"] == stage, f"stage {stage} of build {build_id}", self.log, BUILD_PATIENCE)
 
     def events(self, build_id: int) -> list[tuple[int, str, str, dict[str, Any]]]:
         query = "SELECT seq, kind, text, data FROM build_events WHERE build_id = ? ORDER BY seq"

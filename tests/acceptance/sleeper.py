@@ -35,11 +35,11 @@ def command_lines() -> Iterator[str]:
                 continue
 
 
-def wait_until(is_so: Callable[[], Any], what: str, told: Callable[[], str] = str) -> Any:
+def wait_until(is_so: Callable[[], Any], what: str, told: Callable[[], str] = str, seconds: float = PATIENCE) -> Any:
     """`told` says more where it did not happen: a server's log, say."""
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + seconds
     while not (found := is_so()):
-        assert time.monotonic() < end, f"{what} did not happen within {PATIENCE:.0f} s\n{told()}"
+        assert time.monotonic() < end, f"{what} did not happen within {seconds:.0f} s\n{told()}"
         time.sleep(0.05)
     return found
 

@@ -53,7 +53,7 @@ def test_another_build_goes_on_undisturbed(home: Home, folder: Folder) -> None:
 def test_deadline(home: Home, folder: Folder) -> None:
     sleeper = Sleeper()
     root = folder("late", {"Dockerfile": sleeper.dockerfile})
-    error = home.fail("build", root, code=1, env={"BUILD_TIMEOUT_SECONDS": "2"})
+    error = home.fail("build", root, code=1, env={"BUILD_TIMEOUT_SECONDS": "8"})
     assert (error["code"], error["stage"]) == ("build_timeout", "build")
     assert "BUILD_TIMEOUT_SECONDS" in error["remedy"]
     wait_until(lambda: not sleeper.is_running, "the end of the RUN's process")
