@@ -12,4 +12,4 @@ mypy --no-error-summary
 ruff check --quiet --config pyproject.toml templates/chatbot/app/*.py
 (cd templates/chatbot && mypy --no-error-summary --strict --cache-dir="$OLDPWD/.mypy_cache/chatbot" app)
 lint-imports --no-logo >/dev/null || lint-imports --no-logo
-pytest "$@"
+pytest --numprocesses 3 --dist worksteal "$@"
