@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 from dockwright import process
 from dockwright.docker.buildx import ENVIRONMENT, Build, build_contexts, find_plugin
 from dockwright.docker.rawjson import LogLine, Splitter, Vertex
+from dockwright.domain.image import Step
 from dockwright.domain.plan import ServicePlan
 from dockwright.domain.redaction import NO_SECRETS, Redactor
 from dockwright.errors import DockwrightError
@@ -118,6 +119,19 @@ class Bake:
             self.digests[service] = metadata[name]["containerimage.config.digest"]
             self.seconds.setdefault(service, time.monotonic() - started)
 
+    def steps(self, service: str) -> tuple[Step, ...]:
+        """Its own: BuildKit tells it those of the services that it is built on as well."""
+        plans = {plan.service: plan for plan in self.plans}
+        behind: set[str] = set()
+        pending = [service]
+        while pending:
+            places = plans[pending.pop()].contexts.values()
+            names = {place.removeprefix("service:") for place in places if place.startswith("service:")}
+            pending += names - behind
+            behind |= names
+        others = {digest for name in behind for digest in self.builds[name].progress.vertices}
+        return self.builds[service].steps(without=others)
+
     def _take(self, item: dict[str, Any] | str, watch: Watch, started: float) -> None:
         if isinstance(item, str):
             for build in self.builds.values():
@@ -159,11 +173,15 @@ class Bake:
         service = next(iter(own or [service for service, _ in failed]), None)
         if service is None:
             return next(iter(self.builds.values())).failure(status)
-        error = self.builds[service].failure(status)
-        error.message = f"Service {service}: {error.message[:1].lower()}{error.message[1:]}"
-        if error.step:
-            error.step = shown_step(service, error.step)
-        return error
+        return of_service(self.builds[service].failure(status), service)
+
+
+def of_service(error: DockwrightError, service: str) -> DockwrightError:
+    """The same, with the service's name in it."""
+    error.message = f"Service {service}: {error.message[:1].lower()}{error.message[1:]}"
+    if error.step:
+        error.step = shown_step(service, error.step)
+    return error
 
 
 def shown_step(service: str, name: str) -> str:

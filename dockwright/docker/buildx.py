@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import TypeAlias
 
@@ -113,12 +113,15 @@ class Build:
         digest: str = metadata["containerimage.config.digest"]
         return digest
 
-    def steps(self) -> tuple[Step, ...]:
-        """The Dockerfile's instructions that BuildKit came to, in the order in which it did."""
+    def steps(self, without: Collection[str] = ()) -> tuple[Step, ...]:
+        """The Dockerfile's instructions that BuildKit came to, in the order in which it did.
+
+        `without`: digests of vertices that are another build's.
+        """
         return tuple(
             Step(name=vertex.name, cached=vertex.cached, seconds=round(vertex.seconds, 3))
             for vertex in self.progress.begun.values()
-            if vertex.is_step and (vertex.cached or vertex.state == "done")
+            if vertex.is_step and (vertex.cached or vertex.state == "done") and vertex.digest not in without
         )
 
     def take(self, item: dict[str, object] | str, watch: Watch) -> None:

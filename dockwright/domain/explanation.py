@@ -50,6 +50,8 @@ class Circumstances:
     """What `# syntax=` names."""
     args: Mapping[str, str]
     """Build arguments that were passed, by name."""
+    contexts: Mapping[str, str] = field(default_factory=dict)
+    """Of named contexts what they are: `service` (built in the same run), `docker-image`, `folder`, or an address."""
     no_cache: str | None = None
     """Who asked for it: `--no-cache`, `the profile dev`."""
 
@@ -60,6 +62,7 @@ class Circumstances:
             "version": self.version,
             "front_end": self.front_end,
             "args": dict(self.args),
+            "contexts": dict(self.contexts),
         }
 
 

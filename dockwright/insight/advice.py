@@ -60,6 +60,8 @@ def _general(cause: Cause) -> str | None:
         return "The profile prod runs only what changed; dev runs everything, as it is meant to"
     if cause.cause == "unknown" and isinstance(cause.detail, str) and "checksum" in cause.detail:
         return "Give that ADD a --checksum: then it is run only when that changes"
+    if cause.cause == "base_moved" and "manifest:" in str(cause.detail):
+        return None  # another service of the same source
     return _GENERAL.get(cause.cause)
 
 

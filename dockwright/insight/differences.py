@@ -13,7 +13,7 @@ from difflib import SequenceMatcher
 
 from dockwright.domain.explanation import CAUSES, CauseName, Detail
 from dockwright.domain.plan import InputStep
-from dockwright.insight.graph import Node, Setting
+from dockwright.insight.graph import FOLDER, Node, Setting
 
 MAX_TEXT = 160
 """Characters of an instruction that are shown."""
@@ -134,9 +134,19 @@ def _moved(node: Node, before: Node) -> Difference | None:
     step, old = node.step, before.step
     if step.base == old.base or step.resolved != old.resolved:
         return None
+    if folders := _changed_folders(step, old):
+        return Difference("files_changed", folders)
     targets = {source.step.target for source in node.sources}
     names = [_image_name(step)] if node.is_image else [name for name in step.depends_on if name not in targets]
     return Difference("base_moved", f"{', '.join(names)}: {_digests(old.base)} → {_digests(step.base)}")
+
+
+def _changed_folders(step: InputStep, old: InputStep) -> list[str]:
+    """Names of contexts beside the main one, where it is such a folder that is not as it was."""
+    digests = (step.base or "").split(", "), (old.base or "").split(", ")
+    if not all(one.startswith(FOLDER) for one in {*digests[0]} ^ {*digests[1]}):
+        return []
+    return [name for name in step.depends_on if name] or [_image_name(step)]
 
 
 def _image_name(step: InputStep) -> str:

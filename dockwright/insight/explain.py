@@ -59,7 +59,9 @@ class _Explainer:
         keys = Keys()
         self._reported, self._now, self._previous = steps, circumstances, previous
         self._nodes = graph(manifest, keys)
-        self._of = {mark: node for node in reversed(self._nodes) if (mark := node.mark(substitutes))}
+        self._is_single = len({step.target for step in manifest.steps}) == 1
+        marks = ((node.mark(substitutes), node) for node in reversed(self._nodes))
+        self._of = {self._told_apart(mark): node for mark, node in marks if mark}
         ran = [node for step in steps if not step.cached and (node := self._node(step)) and not node.is_image]
         # BuildKit runs what two targets have in common once, and reports it under the name of one of them.
         self._ran = {node.key for node in ran}
@@ -70,9 +72,14 @@ class _Explainer:
             self._pairs = pairs(self._old, self._nodes)
             self._passed = Passed(previous.circumstances.args, circumstances.args)
 
+    def _told_apart(self, mark: tuple[str, int] | None) -> tuple[str, int]:
+        """Where there is one target, BuildKit gives it a name or none, as what else takes part in the build has it."""
+        target, number = mark or ("", 0)
+        return ("" if self._is_single else target), number
+
     def _node(self, step: Step) -> Node | None:
         mark, shown = mark_of(step.name), step.name.partition("] ")[2]
-        node = self._of.get(mark) if mark else None
+        node = self._of.get(self._told_apart(mark))
         return node if node and shown.removeprefix("LINK ").startswith(f"{node.step.instruction} ") else None
 
     def steps(self) -> tuple[ExplainedStep, ...]:
@@ -164,10 +171,22 @@ class _Explainer:
             return Root(found, node)
         return Root(Difference("unknown", None), node)
 
+    def _elsewhere(self, node: Node) -> list[str]:
+        """Named contexts that it rests on."""
+        names = {**self._now.contexts, **self._before.contexts}
+        behind = list(node.behind())
+        used = {name for one in behind for name in one.step.depends_on}
+        images = {one.start.resolved.partition(" ")[2] for one in behind}
+        return [name for name in names if name in used or image_display(name) in images]
+
+    @property
+    def _before(self) -> Circumstances:
+        assert isinstance(self._previous, Previous)
+        return self._previous.circumstances
+
     def _lost(self, node: Node) -> Difference:
         """All its inputs are what they were, and its result was not there."""
-        assert isinstance(self._previous, Previous)
-        before, now = self._previous.circumstances, self._now
+        before, now = self._before, self._now
         if hidden := next((reason for one in node.behind() if (reason := one.hidden_input())), None):
             return Difference("unknown", hidden)
         if (before.builder, before.engine) != (now.builder, now.engine):
@@ -175,12 +194,21 @@ class _Explainer:
             return Difference("other_builder", " → ".join(names) if names[0] != names[1] else f"{names[0]}: new engine")
         if before.version != now.version:
             return Difference("unknown", f"the engine was {before.version} and is {now.version}")
+        if moved := next((name for name in self._elsewhere(node) if _kinds(name, before) != _kinds(name, now)), None):
+            return Difference("unknown", f"{moved} was {_kinds(moved, before)} and is {_kinds(moved, now)}")
         if before.front_end != now.front_end:
             return Difference("unknown", f"the front end was {before.front_end} and is {now.front_end}")
         return Difference("evicted", None)
 
 
 _CHANGED_BEFORE = "what it copies was made anew, and whether that is another content cannot be told"
+
+
+def _kinds(name: str, circumstances: Circumstances) -> str:
+    return _KINDS.get(circumstances.contexts.get(name, ""), "something else")
+
+
+_KINDS = {"service": "built in the same run", "docker-image": "an image", "folder": "a folder"}
 
 
 # --- the causes by what they cost ------------------------------------------------------------------------------------

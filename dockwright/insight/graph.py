@@ -20,6 +20,9 @@ from dockwright.insight.inputs import remote_sources_of
 from dockwright.insight.replay import resolve
 from dockwright.insight.selection import is_remote
 
+IMAGE, SERVICE_IMAGE, FOLDER = "sha256:", "manifest:", "context:"
+"""How the digests begin that a base has: of an image, of one that is built from a manifest, of a named folder."""
+KNOWN = (IMAGE, SERVICE_IMAGE, FOLDER)
 DEFAULT_SHELL = ("/bin/sh", "-c")
 _MARK = re.compile(r"\[(?:(\S+) +)?(\d+)/\d+\] ")
 _FROM = re.compile(r"(?:(?<=,)|(?<=--mount=)|(?<=^--))from=([^,]*)")
@@ -116,6 +119,8 @@ class Node:
         """What decides the step too and stands in no manifest, where there is such a thing."""
         if remote := remote_sources_of(self.step):
             return f"{self.step.instruction} {remote[0]} has no checksum: what it gets may have changed"
+        if unknown := [one for one in (self.step.base or "").split(", ") if one and not one.startswith(KNOWN)]:
+            return f"what it takes from {unknown[0]} may have changed"
         if self.step.instruction == "RUN" and any(_is_written_mount(word) for word in _flags(self.step.resolved)):
             return "a mount of the context that may be written to is not always found in the cache"
         return None

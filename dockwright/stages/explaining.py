@@ -35,6 +35,7 @@ class Question:
             version=str(engine.get("ServerVersion") or ""),
             front_end=dockerfile.syntax_of(plan.dockerfile_text),
             args=plan.args,
+            contexts={name: _kind(place) for name, place in plan.contexts.items()},
             no_cache=_who_wants_no_cache(ctx) if plan.no_cache else None,
         )
         self._previous = ctx.history.last_built(plan.service)
@@ -65,6 +66,11 @@ class Question:
 
 _NEWS = ("base_moved", "instruction_changed", "arg_changed", "files_changed", "evicted", "other_builder")
 """What who builds may not know yet."""
+
+
+def _kind(place: str) -> str:
+    """Of a named context. BuildKit's cache tells an image from the steps that it is made of."""
+    return "folder" if place.startswith("/") else place.partition(":")[0]
 
 
 def _who_wants_no_cache(ctx: StageContext) -> str:

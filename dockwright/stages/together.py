@@ -32,7 +32,7 @@ def build_together(
     def watch(service: str, news: Vertex | LogLine) -> None:
         reporters[service](news)
 
-    questions = {plan.service: Question(ctx, engine, plan) for plan in plans}
+    questions = {plan.service: Question(ctx, engine, stage.on_images(plan, there)) for plan in plans}
     with ExitStack() as beside:
         for plan in plans:
             beside.enter_context(stage.Beside(ctx, plan, reporters[plan.service], questions[plan.service]))
@@ -48,6 +48,6 @@ def build_together(
             plan,
             bake.digests[plan.service],
             seconds=bake.seconds[plan.service],
-            explanation=questions[plan.service].answer(bake.builds[plan.service].steps()),
+            explanation=questions[plan.service].answer(bake.steps(plan.service)),
         )
     return images
