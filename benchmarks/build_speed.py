@@ -126,7 +126,7 @@ def compare(title: str, pair: tuple[Tool, Tool], runs: int, prepare: Callable[[T
     ours, theirs = seconds.values()
     ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
     print(
-        f"{title:32} dockwright {statistics.median(ours):7.3f} s   docker buildx {statistics.median(theirs):7.3f} s"
+        f"{title:32} dockwright {statistics.median(ours):7.3f} s   {pair[1].name} {statistics.median(theirs):7.3f} s"
         f"   ratio {statistics.median(ratios):5.2f}  ({min(ratios):.2f} to {max(ratios):.2f})"
         f"   of the quickest runs {min(ours) / min(theirs):5.2f}",
         flush=True,

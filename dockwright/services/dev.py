@@ -125,12 +125,14 @@ class _Live:
         while True:
             # A look at a large folder takes its time: a tenth of it all goes into looking, and no more.
             self.cancel.sleep(max(LOOK_SECONDS, 9 * took))
-            started = time.monotonic()
+            took = 0.0
             for one in watched:
+                started = time.monotonic()
                 changed = one.folder.changed(lambda: self.cancel.sleep(SETTLE_SECONDS))
                 if changed:
                     self._bring(one, changed)
-            took = time.monotonic() - started
+                else:
+                    took += time.monotonic() - started
 
     def _watched(self) -> Iterator[_Watched]:
         ruled: set[str] = set()
@@ -251,7 +253,9 @@ class _Live:
                 if any(place == folder or place.startswith(f"{folder.rstrip('/')}/") for folder in mounted):
                     continue
                 archive.add(file, arcname=place.lstrip("/"), recursive=False, filter=self._as_there(container, mapping))
-        self.engine.put_archive(container.name, content.getvalue())
+            end = archive.offset
+        # No more than the two blocks of zeros that end an archive: an engine that reads no further closes its end.
+        self.engine.put_archive(container.name, content.getvalue()[: end + 2 * tarfile.BLOCKSIZE])
 
     def _as_there(self, container: Running, mapping: Any) -> Callable[[tarfile.TarInfo], tarfile.TarInfo]:
         """With the owner that the file has in the container, or that a build would give it; and a build's mode."""

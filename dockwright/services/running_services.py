@@ -95,7 +95,7 @@ class Running:
 
     def problem(self, waited: float) -> str | None:
         """Why it will not become good any more; `waited` in seconds."""
-        if self.health == "unhealthy":
+        if self.health == "unhealthy" and self.status == "running":  # what has ended is called so as well
             return "is not healthy"
         if self._is_started_again and waited < RESTART_SECONDS:
             return None

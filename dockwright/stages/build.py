@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from dockwright.docker.engine import Engine
 from dockwright.domain.image import Image
 from dockwright.domain.plan import SECRET_VARIABLE, Plan, Sent, ServicePlan, secret_id
-from dockwright.errors import DiskFull, SourceChanged
+from dockwright.errors import BuildError, DiskFull, SourceChanged
 from dockwright.stages.base_images import tcp_ports
 from dockwright.stages.context import StageContext
 from dockwright.stages.explaining import Question
@@ -34,7 +34,7 @@ def build(ctx: StageContext, plan: Plan) -> tuple[Image, ...]:
         images |= build_together(ctx, engine, changed, images)
     else:
         for service in changed:
-            images[service.service] = _build(ctx, engine, on_images(service, images))
+            images[service.service] = _build_one(ctx, engine, on_images(service, images), is_named=bool(plan.together))
     each = [image for service in plan.services for image in _of_each(images[service.service], service)]
     return tuple(sorted(each, key=lambda image: image.service))
 
@@ -57,6 +57,18 @@ def _reuse(ctx: StageContext, engine: Engine, plan: ServicePlan) -> Image:
     for tag in plan.tags:
         engine.tag_image(plan.reuse, tag)
     return image_of(engine, plan, plan.reuse, reused=True)
+
+
+def _build_one(ctx: StageContext, engine: Engine, plan: ServicePlan, *, is_named: bool) -> Image:
+    """An error tells the service, where there are others."""
+    try:
+        return _build(ctx, engine, plan)
+    except BuildError as error:
+        if is_named:
+            from dockwright.docker.bake import of_service
+
+            of_service(error, plan.service)
+        raise
 
 
 def _build(ctx: StageContext, engine: Engine, plan: ServicePlan) -> Image:
