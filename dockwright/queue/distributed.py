@@ -8,6 +8,7 @@ task's state, as requirement 001 has it, is written for the build that really ru
 from __future__ import annotations
 
 import threading
+import time
 from typing import Any
 
 import redis
@@ -31,6 +32,10 @@ TASK = "dockwright.build"
 CHANNEL = "dockwright:"
 RECONNECT_SECONDS = 1.0
 NUDGE_SECONDS = 2.0
+ANSWER_SECONDS = 2.0
+"""How long Redis may take to answer where a build waits for it."""
+SILENT_SECONDS = 10.0
+"""How long nothing is published after it could not be: one that hangs is not asked for each line of a log."""
 
 
 def celery_app(settings: Settings) -> Celery:
@@ -55,6 +60,9 @@ def celery_app(settings: Settings) -> Celery:
             "visibility_timeout": 3600,
         },
         redis_socket_connect_timeout=CONNECT_SECONDS,
+        # A build's state is told while the build waits: by default a Redis that hangs would hold it up for minutes.
+        redis_socket_timeout=ANSWER_SECONDS,
+        result_backend_transport_options={"retry_policy": {"max_retries": 1, "interval_start": 0, "interval_max": 0.1}},
         worker_hijack_root_logger=False,
         worker_send_task_events=False,
         enable_utc=True,
@@ -69,8 +77,10 @@ class RedisBus(Bus):
         super().__init__()
         self._celery = celery_app(settings)
         self._redis = redis.Redis.from_url(
-            settings.redis_url, socket_connect_timeout=CONNECT_SECONDS, socket_timeout=10
+            settings.redis_url, socket_connect_timeout=CONNECT_SECONDS, socket_timeout=ANSWER_SECONDS
         )
+        self._silent_until = 0.0
+        """In seconds of `time.monotonic`."""
         self._ended = threading.Event()
         self._listening: threading.Thread | None = None
 
@@ -95,10 +105,13 @@ class RedisBus(Bus):
         self._send(build_id)
 
     def _publish(self, kind: str, build_id: int) -> None:
+        if time.monotonic() < self._silent_until:
+            return
         try:
             self._redis.publish(CHANNEL + kind, str(build_id))
         except redis.RedisError as error:
             # Watchers look by themselves twice a second.
+            self._silent_until = time.monotonic() + SILENT_SECONDS
             log.debug("bus.lost", kind=kind, build=build_id, reason=str(error))
 
     def _send(self, build_id: int) -> None:
