@@ -124,11 +124,18 @@ class Serving:
 
     def wait(self, build_id: int) -> dict[str, Any]:
         """Its row, once it has finished."""
-        wait_until(lambda: self.build(build_id)["status"] in FINISHED, f"the end of build {build_id}", self.log, BUILD_PATIENCE)
+        wait_until(
+            lambda: self.build(build_id)["status"] in FINISHED, f"the end of build {build_id}", self.log, BUILD_PATIENCE
+        )
         return self.build(build_id)
 
     def wait_for_stage(self, build_id: int, stage: str) -> None:
-        wait_until(lambda: self.build(build_id)["stage"] == stage, f"stage {stage} of build {build_id}", self.log, BUILD_PATIENCE)
+        wait_until(
+            lambda: self.build(build_id)["stage"] == stage,
+            f"stage {stage} of build {build_id}",
+            self.log,
+            BUILD_PATIENCE,
+        )
 
     def events(self, build_id: int) -> list[tuple[int, str, str, dict[str, Any]]]:
         query = "SELECT seq, kind, text, data FROM build_events WHERE build_id = ? ORDER BY seq"
