@@ -60,7 +60,7 @@ def _prove(state: State, sources: _Sources, one: Subject) -> Proof:
     image = _ImageRows(state, sources.project, digest)
     tree, service = sources.service(one, image)
     if service is None:
-        wanted = Wanted(copies=NOTHING_COPIED, revision=tree.revision, is_foreign=True)
+        wanted = Wanted(copies=NOTHING_COPIED, revision=tree.revision, is_foreign=True, may_end=True)
     else:
         wanted = _wanted(state, one, image, tree, service)
     return prove(engine, one.container_id, one.addresses, wanted, sources.workspace)
@@ -80,6 +80,7 @@ def _wanted(state: State, one: Subject, image: _ImageRows, tree: Tree, service: 
         moved_by=image.moved_by(release.image_name) if release else None,
         changes=_changes(state, image, one, service),
         older_bundle=_older_bundle(tree, copies),
+        may_end=one.is_composed,
     )
 
 

@@ -157,13 +157,14 @@ def files_in(engine: Engine, container: str, wanted: Collection[str]) -> dict[st
         links: dict[str, str] = {}
         try:
             with engine.archive(container, folder) as stream, tarfile.open(fileobj=stream, mode="r|") as archive:
-                parent = PurePosixPath(folder).parent
+                # Texts rather than paths: there are tens of thousands of them.
+                start = folder.rstrip("/").rpartition("/")[0] + "/"
                 for member in archive:
-                    path = str(parent / member.name)
+                    path = start + member.name
                     if path not in wanted or member.isdir():
                         continue
                     if member.islnk():
-                        links[path] = str(parent / member.linkname)
+                        links[path] = start + member.linkname
                     else:
                         found[path] = _found(archive, member)
         except NotFound:

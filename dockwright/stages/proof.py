@@ -42,6 +42,8 @@ class Wanted:
     older_bundle: OlderBundle | None = None
     is_foreign: bool = False
     """Its image is not built from the source, such as a database's: there is nothing to compare but how it is."""
+    may_end: bool = False
+    """Ending with exit code 0 is fine: a service among others may have done its work."""
     is_fresh: bool = False
     """It was started a moment ago: what it changed since, it did by itself."""
 
@@ -117,7 +119,7 @@ class Seen:
 def judge(seen: Seen, wanted: Wanted) -> list[Finding]:
     """All that is not as it should be, the container itself first."""
     return [
-        *_state(seen),
+        *_state(seen, wanted),
         *_image(seen, wanted),
         *_age(seen, wanted),
         *_files(seen, wanted),
@@ -144,8 +146,10 @@ def _warning(code: str, place: str, message: str, remedy: str) -> Finding:
     return Finding(severity="warning", code=code, place=place, message=message, remedy=remedy)
 
 
-def _state(seen: Seen) -> Iterator[Finding]:
+def _state(seen: Seen, wanted: Wanted) -> Iterator[Finding]:
     state, health = seen.status["state"], seen.status["health"]
+    if state == "exited" and seen.status["exit_code"] == 0 and wanted.may_end:
+        return
     if state != "running":
         ended = f" (exit code {seen.status['exit_code']})" if state == "exited" else ""
         yield _error("not_running", seen.name, f"it is {state}{ended}", "See the last lines of its log, and start it")

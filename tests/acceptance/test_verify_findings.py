@@ -245,3 +245,40 @@ def test_bundle_that_names_another_build(home: Home, folder: Folder) -> None:
     error = home.build(root, code=1)["error"]
     assert error["code"] == "verification_failed" and "e8f2dfb" in error["message"]
     assert "the bundle is stale" in error["message"]
+
+
+# --- services that are started together ----------------------------------------------------------------------------
+
+SERVICES = """\
+services:
+  web:
+    build: web
+    depends_on: [store]
+  api:
+    build: {context: ., dockerfile: api/Dockerfile, args: {WORD: quiet}}
+  store:
+    image: localhost/base/busybox
+    command: sleep 600
+    stop_grace_period: 1s
+"""
+API = 'FROM busybox\nARG WORD\nCOPY api/page /page\nRUN echo $WORD > /word\nSTOPSIGNAL KILL\nCMD ["sleep", "600"]\n'
+
+
+def test_services_of_a_folder(home: Home, folder: Folder) -> None:
+    web = {f"web/{path}": text for path, text in PAGES.items()}
+    root = folder("shop", {**web, "compose.yaml": SERVICES, "api/Dockerfile": API, "api/page": "first"})
+    home.run("up", root)
+    try:
+        answer = home.run("verify", root, "--json").json
+        assert {one["service"]: one["files_checked"] for one in answer["instances"]} == {"api": 1, "store": 0, "web": 3}
+        names = {one["service"]: one["name"] for one in answer["instances"]}
+        docker("exec", names["web"], "sh", "-c", "echo other > /www/index.html")
+        (root / "api" / "page").write_text("second")
+        docker("kill", names["store"])
+        answer = home.run("verify", root, "--json", code=1).json
+        by_service = {one["service"]: {found["code"] for found in one["findings"]} for one in answer["instances"]}
+        assert by_service["web"] == {"file_changed"} and by_service["store"] == {"not_running"}
+        assert "container_old" in by_service["api"]
+        assert found(home, names["web"]).keys() == {"file_changed"}, "one of them by its name"
+    finally:
+        home.run("down", root)
