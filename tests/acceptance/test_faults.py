@@ -17,7 +17,7 @@ import pytest
 from commandline import Home, get
 from own_engine import OwnEngine
 from pages import PAGES
-from servers import Postgres, Redis
+from servers import Postgres, Redis, Registry
 from serving import Serving
 from sleeper import Sleeper, wait_until
 from small_disk import fill, home_on_small_disk
@@ -84,6 +84,22 @@ def test_a_server_killed_in_a_stage(stage: str, home: Home, folder: Folder) -> N
         served.assert_dense(build)
         served.assert_clean(build)
         assert len(home.containers(product=root.name)) == 1
+
+
+def test_a_server_killed_while_it_pushes(home: Home, folder: Folder, registry: Registry) -> None:
+    with Serving(home, env={"DOCKER_REGISTRY_URL": f"http://{registry.address}"}) as served:
+        served.stop()
+        served.start(slow="push")
+        build = served.queue(folder("pages", PAGES))
+        served.wait_for_stage(build, "push")
+        time.sleep(1.5)
+        served.kill()
+        served.start()
+        row = served.wait(build)
+        assert (row["status"], row["attempt"]) == ("deployed", 2), row
+        assert served.deployments(build) == ["live"]
+        served.assert_dense(build)
+        served.assert_clean(build)
 
 
 def test_a_server_killed_while_it_renders(home: Home) -> None:
