@@ -1,4 +1,4 @@
-"""A server with BUILD_ISOLATION=isolated: each client's builds on a builder of its own, deployed on the host's engine."""
+"""A server with BUILD_ISOLATION=isolated: each client's builds on a builder of its own, deployed on the host's engine"""
 
 from __future__ import annotations
 
