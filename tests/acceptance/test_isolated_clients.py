@@ -1,4 +1,4 @@
-"""A server with BUILD_ISOLATION=isolated: each client's builds on a builder of its own, deployed on the host's engine"""
+"""BUILD_ISOLATION=isolated: a builder for each client, and what it builds deployed on the engine of the host."""
 
 from __future__ import annotations
 
