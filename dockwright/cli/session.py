@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dockwright.process import Cancel
@@ -50,6 +52,17 @@ def cancel_on_signal(deadline: float | None = None) -> Cancel:
     return cancel
 
 
+def _begin_compose(source: str, cancel: Cancel) -> None:
+    """Of a folder that is built by its compose file: another program reads that while we are still loading."""
+    if not os.path.isdir(source) or os.path.isfile(os.path.join(source, "Dockerfile")):
+        return
+    from dockwright.docker import compose
+
+    files = compose.find_files(Path(source).resolve())
+    if files:
+        compose.begin_config(files, cancel)
+
+
 class Local:
     """On the state folder, in this process."""
 
@@ -69,10 +82,11 @@ class Local:
         return projects.create_from_template(self._state, template, name, variables)
 
     def begin_build(self, source: str, options: BuildOptions) -> Run:
+        cancel = cancel_on_signal(deadline=time.monotonic() + self._state.settings.timeout_seconds)
+        _begin_compose(source, cancel)
         from dockwright.queue.runner import run_claimed
         from dockwright.services.build import claim_build, forget_if_never_begun
 
-        cancel = cancel_on_signal(deadline=time.monotonic() + self._state.settings.timeout_seconds)
         request = claim_build(self._state, source, options)
 
         def run(watch: Sink) -> Document:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import os
 import re
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dockwright import process
 from dockwright.docker.buildx import find_plugin
@@ -23,6 +24,9 @@ OVERRIDES = (
     "docker-compose.override.yml",
     "docker-compose.override.yaml",
 )
+if TYPE_CHECKING:
+    import subprocess
+
 INSTALL = "Install it (Debian: docker-compose, elsewhere docker-compose-plugin), then see: dockwright doctor"
 _LOGGED = re.compile(r'time="[^"]*" level=(?P<level>\w+) msg="(?P<text>(?:[^"\\]|\\.)*)"')
 _PASSED = ("PATH", "DOCKER_HOST")
@@ -63,12 +67,14 @@ def config(
     A file that is not the user's own sees no variables of this machine, and no file outside its folder. Raises
     `ComposeFileWrong` with what compose says of it, `UnsafeSource`, `ToolMissing`.
     """
-    command = [plugin(), *arguments(files, "config", "--format=json")]
-    if not is_trusted:
+    begun = _begun.pop(files, None)
+    if is_trusted:
+        done = (begun or _Reading(files, cancel)).result()
+    else:
         _check_inside(files)
         passed = [f"{name}={os.environ[name]}" for name in _PASSED if name in os.environ]
-        command = ["env", "-i", *passed, "COMPOSE_EXPERIMENTAL_GIT_REMOTE=0", *command]
-    done = process.run(command, cwd=files[0].parent, cancel=cancel)
+        command = ["env", "-i", *passed, "COMPOSE_EXPERIMENTAL_GIT_REMOTE=0", *_config_command(files)]
+        done = process.run(command, cwd=files[0].parent, cancel=cancel)
     lines = [_plain(line) for line in done.stderr.decode(errors="replace").splitlines() if line.strip()]
     if done.returncode != 0:
         problem = lines[-1] if lines else f"compose ended with status {done.returncode}"
@@ -82,6 +88,42 @@ def config(
     # What it prints is to be read as a compose file again, where a dollar is written as two.
     document: dict[str, Any] = json.loads(done.stdout.decode(errors="replace").replace("$$", "$"))
     return document
+
+
+def begin_config(files: tuple[Path, ...], cancel: Cancel) -> None:
+    """Starts to read the user's own files: compose takes as long for it as we do to come to where it is needed."""
+    _begun[files] = _Reading(files, cancel)
+
+
+class _Reading(threading.Thread):
+    """Compose at work on a file."""
+
+    def __init__(self, files: tuple[Path, ...], cancel: Cancel) -> None:
+        super().__init__(name="compose-config", daemon=True)
+        self._files, self._cancel = files, cancel
+        self._done: subprocess.CompletedProcess[bytes] | None = None
+        self._error: BaseException | None = None
+        self.start()
+
+    def run(self) -> None:
+        try:
+            self._done = process.run(_config_command(self._files), cwd=self._files[0].parent, cancel=self._cancel)
+        except BaseException as error:  # noqa: BLE001 - raised again by whoever asks for the result
+            self._error = error
+
+    def result(self) -> subprocess.CompletedProcess[bytes]:
+        self.join()
+        if self._error is not None:
+            raise self._error
+        assert self._done is not None
+        return self._done
+
+
+_begun: dict[tuple[Path, ...], _Reading] = {}
+
+
+def _config_command(files: tuple[Path, ...]) -> list[str]:
+    return [plugin(), *arguments(files, "config", "--format=json")]
 
 
 def _plain(line: str) -> str:
