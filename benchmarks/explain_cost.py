@@ -51,7 +51,7 @@ class Clock:
 
 def make(root: Path, files: int) -> Folder:
     root.mkdir(parents=True)
-    folder = Folder(root)
+    folder = Folder(root, secret="correct-horse-battery-staple")
     folder.write("Dockerfile", DOCKERFILE)
     folder.write("requirements.txt", "flask\n")
     for number in range(files):

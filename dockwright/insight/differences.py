@@ -304,8 +304,8 @@ def _reordered(node: Node, before: Node) -> Difference | None:
 
 
 def _paths(node: Node, before: Node) -> list[str]:
-    now, old = set(node.own.files), set(before.own.files)
-    paths = sorted({path for path, _, _ in now ^ old})
+    different = {*node.own.files} ^ {*before.own.files}
+    paths = sorted({file.partition("\0")[0] for file in different})
     more = len(paths) - MAX_PATHS
     return paths if more <= 0 else [*paths[:MAX_PATHS], f"… and {more:,} more"]
 

@@ -80,8 +80,8 @@ class Own:
 
     command: tuple[Any, ...]
     environment: tuple[tuple[str, str], ...] = ()
-    files: tuple[tuple[str, int, str], ...] = ()
-    """Path, mode (of a folder its type alone), digest."""
+    files: tuple[str, ...] = ()
+    """Path, mode (of a folder its type alone) and digest, with zeros between: there may be tens of thousands."""
     base: str | None = None
 
 
@@ -191,7 +191,7 @@ def _own(step: InputStep, setting: Setting, workdir: str, platform: str, images:
         return Own(("FROM", step.resolved, platform), base=step.base)
     if step.instruction == "WORKDIR":
         return Own(("WORKDIR", setting.workdir, setting.user.resolved if setting.user else None))
-    files = tuple((path, _counted_mode(mode), digest) for path, mode, digest in step.files)
+    files = tuple([f"{path}\0{_counted(mode)}\0{digest}" for path, mode, digest in step.files])
     if step.instruction == "RUN":
         user = setting.user.resolved if setting.user else None
         command = ("RUN", *_run(step, setting, images), user, workdir)
@@ -199,8 +199,8 @@ def _own(step: InputStep, setting: Setting, workdir: str, platform: str, images:
     return Own(_copy(step, workdir, images), files=files, base=step.base)
 
 
-def _counted_mode(mode: int) -> int:
-    return stat.S_IFDIR if stat.S_ISDIR(mode) else mode
+def _counted(mode: int) -> int:
+    return mode if mode >= stat.S_IFREG else stat.S_IFDIR
 
 
 def _run(step: InputStep, setting: Setting, images: frozenset[str]) -> tuple[Any, ...]:

@@ -8,6 +8,7 @@ from dockwright.docker.engine import Engine
 from dockwright.domain.explanation import Circumstances, Explanation, Forgotten, Previous
 from dockwright.domain.image import Step
 from dockwright.domain.plan import InputManifest, ServicePlan
+from dockwright.domain.redaction import Redactor
 from dockwright.stages.context import StageContext
 
 WORTH_TELLING = 0.5
@@ -40,9 +41,9 @@ class Question:
         )
         self._previous = ctx.history.last_built(plan.service)
         self._manifest = plan.manifest
-        if ctx.redact:
+        if ctx.redact and plan.manifest is not None:
             # What is kept of the build before has no secrets in it either.
-            self._manifest = inputs.from_json(ctx.redact(plan.manifest_json()))
+            self._manifest = _without_secrets(plan.manifest, ctx.redact)
 
     def answer(self, steps: tuple[Step, ...]) -> Explanation:
         from dockwright.insight import advice, explain
@@ -66,6 +67,19 @@ class Question:
 
 _NEWS = ("base_moved", "instruction_changed", "arg_changed", "files_changed", "evicted", "other_builder")
 """What who builds may not know yet."""
+
+
+def _without_secrets(manifest: InputManifest, redact: Redactor) -> InputManifest:
+    """As it comes back from where it is kept. Digests of files are left alone: there may be megabytes of them."""
+    from dockwright.insight import inputs
+
+    paths = "\n".join(path for step in manifest.steps for path, _, _ in step.files)
+    if redact.is_in(paths):
+        return inputs.from_json(redact(inputs.as_json(manifest)))
+    bare = replace(manifest, steps=tuple(replace(step, files=()) for step in manifest.steps))
+    redacted = inputs.from_json(redact(inputs.as_json(bare)))
+    both = zip(redacted.steps, manifest.steps, strict=True)
+    return replace(redacted, steps=tuple(replace(step, files=whole.files) for step, whole in both))
 
 
 def _kind(place: str) -> str:
