@@ -210,7 +210,7 @@ USAGE = {
     "tag that none can have": (("build", ".", "--tag", "no tag"), "wrong_usage", "'no tag'"),
     "secret of no file": (("build", ".", "--secret", "id=key,src=none"), "wrong_usage", "none"),
     "secret without a name": (("build", ".", "--secret", "src=/etc/hostname"), "wrong_usage", "id="),
-    "build argument without a value": (("build", ".", "--build-arg", "A"), "wrong_usage", "--build-arg"),
+    "build argument without a name": (("build", ".", "--build-arg", "=A"), "wrong_usage", "--build-arg"),
     "command that is none": (("biuld", "."), "wrong_usage", "biuld"),
 }
 
