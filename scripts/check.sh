@@ -12,4 +12,9 @@ mypy --no-error-summary
 ruff check --quiet --config pyproject.toml templates/chatbot/app/*.py
 (cd templates/chatbot && mypy --no-error-summary --strict --cache-dir="$OLDPWD/.mypy_cache/chatbot" app)
 lint-imports --no-logo >/dev/null || lint-imports --no-logo
-pytest --numprocesses 3 --dist worksteal "$@"
+# Three at a time, since most of their time is waiting. What fails is run once more alone, and must pass then: it is not
+# the load of the other two that is tested.
+pytest --numprocesses 3 --dist worksteal "$@" || {
+    say "Once more, one at a time: what has failed"
+    pytest --last-failed --last-failed-no-failures none "$@"
+}
