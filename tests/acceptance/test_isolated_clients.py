@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pytest
 from commandline import LABEL, Home, get
 from pages import PAGES
 from serving import Serving
@@ -12,6 +14,15 @@ from serving import Serving
 from dockwright.docker import builders
 
 Folder = Callable[..., Path]
+
+
+@pytest.fixture
+def home(bases: None) -> Iterator[Home]:
+    """In a folder of a short name: it holds the builder's socket, whose path may have 107 bytes."""
+    with tempfile.TemporaryDirectory(prefix="dwi-", ignore_cleanup_errors=True) as folder:
+        home = Home(Path(folder) / "h")
+        yield home
+        home.clean()
 
 
 def test_a_queued_build_runs_on_the_client_s_own_builder(home: Home, folder: Folder) -> None:
