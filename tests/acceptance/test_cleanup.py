@@ -59,11 +59,11 @@ def test_bytes_are_those_that_only_the_image_held(home: Home, folder: Folder) ->
     assert MEGABYTES * 1_000_000 <= cleaned["bytes"] < (MEGABYTES + 1) * 1_000_000, "without its base, which stays"
 
 
-def test_image_that_a_release_needs_says_which(home: Home, folder: Folder) -> None:
+def test_image_that_a_product_is_to_run_says_which(home: Home, folder: Folder) -> None:
     root = folder("needed", PAGES)
     build = home.build(root)
     error = home.fail("image", "rm", build["services"][0]["image"], code=2)
-    assert error["message"].endswith(f'is needed by release 1 of "{build["project"]}"')
+    assert error["message"].endswith(f'is what "{build["project"]}" is to run')
     (root / "index.html").write_text("second")
     home.build(root)
     assert home.run("cleanup", "--keep", "1", "--json").json["removed"] == [build["services"][0]["image"]]
