@@ -43,8 +43,8 @@ def run_claimed(
 ) -> dict[str, Any]:
     """Takes the build through the pipeline and returns the document that `build --json` ends with.
 
-    The row is finished in every outcome. An exception that is no `DockwrightError` is a bug: it is recorded as
-    `internal_error` and raised again.
+    The row is finished in every outcome but for a build that is `to_be_repeated`, whose worker gives it back. An
+    exception that is no `DockwrightError` is a bug: it is recorded as `internal_error` and raised again.
     """
     started = time.time()
     if not request.is_queued:  # a server has its reaper for that
@@ -64,17 +64,7 @@ def run_claimed(
         redact=redact,
     ) as log:
         books = _Books(state, request, history, log, redact)
-        ctx = StageContext(
-            request=request,
-            settings=state.settings,
-            history=history,
-            # With letters of its own: a build of that number may have been here before the database was made anew.
-            workspace=state.settings.workspace_dir / f"build-{request.build_id}-{os.urandom(3).hex()}",
-            sink=log.sink,
-            redact=redact,
-            cancel=cancel,
-            builder=_builder(state),
-        )
+        ctx = _context(state, request, history, log, redact)
         outcome = Outcome()
         try:
             outcome = pipeline.run(ctx, books.live_state, books.keep)
@@ -99,6 +89,20 @@ def run_claimed(
                 status = _status(outcome)
                 log.finish(status, _columns(outcome, result), metrics.of_build(status, result))
     return result
+
+
+def _context(state: State, request: BuildRequest, history: History, log: Journal, redact: Redactor) -> StageContext:
+    return StageContext(
+        request=request,
+        settings=state.settings,
+        history=history,
+        # With letters of its own: a build of that number may have been here before the database was made anew.
+        workspace=state.settings.workspace_dir / f"build-{request.build_id}-{os.urandom(3).hex()}",
+        sink=log.sink,
+        redact=redact,
+        cancel=log.cancel,
+        builder=_builder(state),
+    )
 
 
 def _last_built(state: State, request: BuildRequest, service: str) -> Previous | Forgotten | None:
