@@ -99,7 +99,9 @@ def test_making_one_again_leaves_nothing_behind(home: Home) -> None:
     after = home.engine.image(BUSYBOX)
     assert before is not None and after is not None
     assert before["Id"] != after["Id"]
-    assert home.engine.image(before["Id"]) is None
+    left = home.engine.image(before["Id"])
+    # What somebody built of nothing but the old one bears its id, and stays under its own name.
+    assert left is None or (left["RepoTags"] and BUSYBOX not in left["RepoTags"])
     assert list((home.path / "generated-bots").iterdir()) == []
 
 
