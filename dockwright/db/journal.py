@@ -210,6 +210,14 @@ class Journal:
         """Raises `LeaseLost` if the build is not this worker's any more."""
         self._persist(lambda: self._write([], {}))
 
+    def is_ours(self) -> bool:
+        """Whether the build is still this worker's. Where the database cannot tell, it may be another's."""
+        try:
+            self.renew()
+        except (LeaseLost, DatabaseError):
+            return False
+        return True
+
     def flush(self) -> None:
         with self._lock:
             if self._waiting:

@@ -101,6 +101,7 @@ def _context(state: State, request: BuildRequest, history: History, log: Journal
         sink=log.sink,
         redact=redact,
         cancel=log.cancel,
+        is_ours=log.is_ours,
         builder=_builder(state),
     )
 

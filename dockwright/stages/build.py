@@ -76,9 +76,18 @@ def _build(ctx: StageContext, engine: Engine, plan: ServicePlan) -> Image:
     say_substitutes(ctx, plan)
     started = time.monotonic()
     digest, explanation = _run(ctx, engine, plan) if ctx.builder.kind == "shared" else _run_apart(ctx, engine, plan)
-    # An image that fails its tests, or whose deployment fails, is no image of the project's.
-    ctx.on_failure.append(lambda: engine.remove_image(plan.tags[0]))
+    remove_on_failure(ctx, engine, plan)
     return image_of(engine, plan, digest, seconds=time.monotonic() - started, explanation=explanation)
+
+
+def remove_on_failure(ctx: StageContext, engine: Engine, plan: ServicePlan) -> None:
+    """An image that fails its tests, or whose deployment fails, is no image of the project's."""
+
+    def remove() -> None:
+        if ctx.is_ours():
+            engine.remove_image(plan.tags[0])
+
+    ctx.on_failure.append(remove)
 
 
 def say_substitutes(ctx: StageContext, plan: ServicePlan) -> None:

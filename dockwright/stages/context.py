@@ -37,6 +37,8 @@ class StageContext:
     redact: Redactor = NO_SECRETS
     """For what must be without them before it comes to the sink."""
     cancel: Cancel
+    is_ours: Callable[[], bool] = lambda: True
+    """Whether this process still has the build: what goes by the build's number may be another attempt's by now."""
     stage: StageName = "fetch"
     """The stage that runs now; the runner sets it."""
     on_success: list[Callable[[], None]] = field(default_factory=list)

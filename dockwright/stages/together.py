@@ -42,7 +42,7 @@ def build_together(
     stage.check_unchanged(engine, changed, list(bake.digests.values()))
     images = {}
     for plan in plans:
-        ctx.on_failure.append(partial(engine.remove_image, plan.tags[0]))
+        stage.remove_on_failure(ctx, engine, plan)
         images[plan.service] = stage.image_of(
             engine,
             plan,

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from commandline import Home, get
 from pages import PAGES
+from servers import free_port
 
 Folder = Callable[..., Path]
 
@@ -49,7 +50,7 @@ def test_what_was_asked_for_differs(options: tuple[str, ...], home: Home, folder
 
 def test_what_runs_is_not_as_it_was(home: Home, folder: Folder) -> None:
     root = folder("hurt", PAGES)
-    build = home.build(root)
+    build = home.build(root, "--port", str(free_port()))
     (running,) = containers(home)
     home.engine.stop_container(running, 0)
     assert get(home.build(root)["deployment_url"]) == (200, "first")

@@ -38,7 +38,7 @@ def answered_by(url: str, times: int = 12) -> set[str]:
 
 def test_life_of_a_product(home: Home, folder: Folder) -> None:
     root = folder("life", {**PAGES, "Dockerfile": WHO})
-    first = home.build(root, "--env", "WORD=one")
+    first = home.build(root, "--env", "WORD=one", "--port", str(free_port()))
     url, name = first["deployment_url"], first["project"]
     assert get(url, PAGE)[1].endswith("one\n")
 

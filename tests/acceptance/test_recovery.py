@@ -8,6 +8,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from commandline import Home, get
@@ -143,8 +144,15 @@ def test_a_stop_that_waited_for_a_deployment_does_not_forget_it(home: Home, fold
     assert (row.status, row.image_name) == ("stopped", "the newer one")
 
 
-def test_a_worker_that_slept_while_it_deployed_gives_the_traffic_back(home: Home, folder: Folder) -> None:
-    """The build is another's by then, which waits for the product: it deploys, and the sleeper has not."""
+def _told_in_last_attempt(events: list[Any]) -> str:
+    begun = [number for number, event in enumerate(events) if "attempt" in event[3]]
+    return "\n".join(event[2] for event in events[begun[-1] :])
+
+
+@pytest.mark.parametrize("at", ["fetch started", "push skipped"])
+def test_a_worker_that_slept_while_it_deployed_gives_the_traffic_back(at: str, home: Home, folder: Folder) -> None:
+    """The build is another's by then, which has just begun, or waits for the product: it deploys, and the sleeper has
+    not."""
     root = folder("pages", PAGES)
     with Serving(home) as one:
         first = one.queue(root)
@@ -160,8 +168,7 @@ def test_a_worker_that_slept_while_it_deployed_gives_the_traffic_back(home: Home
             os.kill(one.pid(), signal.SIGSTOP)
             try:
                 wait_until(lambda: one.build(build)["attempt"] == 2, "the other server's attempt", other.log)
-                waits = "push skipped"  # the last that is told before it waits for the product
-                wait_until(lambda: any(waits in event[2] for event in one.events(build)), waits, other.log)
+                wait_until(lambda: at in _told_in_last_attempt(one.events(build)), at, other.log)
             finally:
                 os.kill(one.pid(), signal.SIGCONT)
             row = other.wait(build)

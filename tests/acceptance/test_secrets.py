@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from commandline import Home, get
+from servers import free_port
 from serving import Serving
 
 from dockwright import settings
@@ -204,7 +205,7 @@ def test_a_value_that_was_replaced_is_the_one_that_the_next_start_has(
     project_id = _project(state, root, build=["BUILD_KEY"], run=["RUN_KEY"])
     for name, value in (("BUILD_KEY", BUILD_VALUE), ("RUN_KEY", RUN_VALUE)):
         secrets.put(state, audit.SYSTEM, name, value, project_id)
-    url = home.build(root)["deployment_url"]
+    url = home.build(root, "--port", str(free_port()))["deployment_url"]
     secrets.put(state, audit.SYSTEM, "RUN_KEY", "another value", project_id)
     home.run("stop", "1")
     home.run("start", "1")
