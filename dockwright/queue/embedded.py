@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import structlog
 
@@ -51,6 +52,7 @@ class EmbeddedQueue:
         with self._wake:
             self._news += 1
             self._wake.notify()
+        time.sleep(0.0001)  # the thread that was woken goes first: whoever called has only an answer to write
 
     def _work(self) -> None:
         own = self._state.apart(self._state.client_id)
