@@ -205,6 +205,7 @@ class _Books:
         """All stages are done, and nothing of the old version is let go of yet. Raises `LeaseLost`, among others."""
         if outcome.release is not None:
             self._log.renew()  # while this process slept another one may have begun to deploy the same build
+            self.lock.check()  # and while PostgreSQL was away, a scaling of the same product say
         _save_images(self._state, self._request, self._history, outcome)
         if outcome.deployed is not None and outcome.release is not None:
             self._attempt_of(outcome.release).is_live(outcome.deployed)

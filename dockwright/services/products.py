@@ -203,7 +203,7 @@ def _cut_over(
     is_restart: bool = False,
 ) -> dict[str, Any]:
     row = find(state, name)
-    with _locked(state, row, cancel):
+    with _locked(state, row, cancel) as lock:
         row = find(state, name)
         found = live.live_state(state, row, project=_project_slug(state, row), env={})
         with state.session() as session:
@@ -211,7 +211,7 @@ def _cut_over(
         if replicas is not None and found.product is not None:
             found = replace(found, product=replace(found.product, replicas=replicas))
         keep = () if is_restart else tuple(one for one in found.instances if one.release == release.number)
-        row = _run(state, row, release, found, keep, cancel, say, row.release_number if is_rollback else None)
+        row = _run(state, row, release, found, keep, cancel, say, lock, row.release_number if is_rollback else None)
     return as_dict(state, row)
 
 
@@ -223,6 +223,7 @@ def _run(
     keep: tuple[Instance, ...],
     cancel: Cancel,
     say: Say,
+    lock: ProductLock,
     rollback_of: int | None,
 ) -> tables.Product:
     """One cut-over with its rows, whatever its outcome."""
@@ -245,6 +246,7 @@ def _run(
     try:
         deployed = cut_over.start()
         check_digests(engine, deployed)
+        lock.check()
         row = attempt.is_live(deployed)
         cut_over.commit()
     except DockwrightError as error:
@@ -278,11 +280,11 @@ def check_digests(engine: Engine, deployed: Deployed) -> None:
 
 
 @contextmanager
-def _locked(state: State, row: tables.Product, cancel: Cancel) -> Iterator[None]:
+def _locked(state: State, row: tables.Product, cancel: Cancel) -> Iterator[ProductLock]:
     lock = ProductLock(state)
     lock.acquire(row.id, cancel)
     try:
-        yield
+        yield lock
     finally:
         lock.release()
 

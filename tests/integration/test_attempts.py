@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from servers import Postgres
 
 from dockwright.db import queue, tables
 from dockwright.db.journal import Journal
@@ -15,13 +16,14 @@ from dockwright.domain.build import History
 from dockwright.domain.product import Product, Release
 from dockwright.domain.redaction import NO_SECRETS
 from dockwright.domain.source import FolderSource
-from dockwright.errors import EngineError, LeaseLost, PortTaken
+from dockwright.errors import DatabaseError, EngineError, LeaseLost, PortTaken
 from dockwright.pipeline import Outcome
 from dockwright.process import Cancel, identity
-from dockwright.queue.runner import _Books
+from dockwright.queue.runner import _Books, to_be_repeated
 from dockwright.services import queueing
 from dockwright.services.build import request_of
 from dockwright.services.live import product_of_project
+from dockwright.services.locks import ProductLock
 from dockwright.services.projects import create_from_source
 from dockwright.services.releases import Attempt
 from dockwright.services.state import State
@@ -151,3 +153,34 @@ def test_a_worker_that_lost_its_build_makes_nothing_live(state: State) -> None:
         books.lock.release()
     assert deployments(state) == []
     assert live(state)["release_number"] is None
+
+
+def test_a_deployment_whose_lock_went_with_postgresql_makes_nothing_live(
+    tmp_path: Path, postgres: Postgres, database_url: str
+) -> None:
+    """It is begun anew: a scaling may have had the product since then, and has it still, say."""
+    settings = load({"DOCKWRIGHT_HOME": str(tmp_path), "DATABASE_URL": database_url}, env_file=tmp_path / "none")
+    state, other = State(settings), State(settings)
+    product_id = product_row(state).id
+    queueing.queue_build(state, project_id(state))
+    claim = queue.claim(state.connection, identity(), Limits(overall=1, client=1, builder=1))
+    assert claim is not None
+    request, scaling = request_of(state, claim), ProductLock(other)
+    with Journal(state.connection, claim.build_id, cancel=Cancel(), attempt=claim.attempt) as log:
+        books = _Books(state, request, History(), log, NO_SECRETS)
+        books.live_state()
+        assert not scaling.try_acquire(product_id)
+        books.lock.check()
+        postgres.kill()
+        postgres.start()
+        assert scaling.try_acquire(product_id)
+        _, deployed = attempt(state, 1)
+        with pytest.raises(DatabaseError, match="lock of the product") as caught:
+            books.keep(Outcome(release=deployed.release, deployed=deployed))
+        assert to_be_repeated(request, caught.value)
+        books.lock.release()
+    scaling.check()
+    scaling.release()
+    assert deployments(state) == [] and live(state)["release_number"] is None
+    for one in (state, other):
+        one.close()
