@@ -169,6 +169,12 @@ class DatabaseError(UnreachableError):
     code = "database_error"
 
 
+class DatabaseBusy(DatabaseError):
+    """It answers, and every connection that a process may have to it is in use."""
+
+    code = "database_busy"
+
+
 class ServerUnreachable(UnreachableError):
     """The Dockwright server that the command line works against does not answer, or something else does."""
 

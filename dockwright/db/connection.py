@@ -44,6 +44,17 @@ class Connection(Protocol):
     def close(self) -> None: ...
 
 
+POSTGRES_OPTIONS: dict[str, Any] = {
+    "connect_timeout": 5,
+    "keepalives": 1,
+    "keepalives_idle": 10,
+    "keepalives_interval": 3,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 15_000,
+}
+"""A machine that vanishes does not say so: without these, whoever waits for its answer waits for hours. With them for
+some 20 s. In seconds, the last one in milliseconds, as libpq has them."""
+
 DockwrightDatabaseError = DiskFull | DatabaseError
 
 
@@ -114,7 +125,7 @@ class PostgresConnection:
         from psycopg.types.string import TextLoader
 
         connection = psycopg.connect(
-            self._url, autocommit=True, connect_timeout=5, options="-c timezone=UTC", application_name="dockwright"
+            self._url, autocommit=True, options="-c timezone=UTC", application_name="dockwright", **POSTGRES_OPTIONS
         )
         for name in ("json", "timestamptz"):
             connection.adapters.register_loader(name, TextLoader)

@@ -9,7 +9,7 @@ import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dockwright.db.connection import Connection, PostgresConnection, SqliteConnection
+from dockwright.db.connection import POSTGRES_OPTIONS, Connection, PostgresConnection, SqliteConnection
 from dockwright.errors import DatabaseError
 from dockwright.settings import Settings
 
@@ -20,6 +20,12 @@ if TYPE_CHECKING:
 HEAD = "0002"
 """The newest migration; a test holds it against Alembic's own answer."""
 _UPGRADE_LOCK = 0x0D0C4E58
+REQUEST_THREADS = 40
+"""Those that a server answers in, by anyio's default."""
+OTHER_THREADS = 3
+"""The upkeep, the reaper, and whoever starts them."""
+POOL_SECONDS = 10.0
+"""How long a thread waits for a connection, should there be too few all the same."""
 
 
 def connect(settings: Settings) -> Connection:
@@ -79,11 +85,20 @@ def create_engine(settings: Settings) -> Engine:
     from sqlalchemy import event
 
     url = engine_url(settings)
-    if settings.database_file is None:
-        return sqlalchemy.create_engine(url, pool_pre_ping=True, pool_size=20, connect_args={"connect_timeout": 5})
-    engine = sqlalchemy.create_engine(url, connect_args={"timeout": 30})
+    is_postgres = settings.database_file is None
+    kept = 20 if is_postgres else 5
+    pool = {"pool_size": kept, "max_overflow": _most_threads(settings) - kept, "pool_timeout": POOL_SECONDS}
+    if is_postgres:
+        return sqlalchemy.create_engine(url, **pool, pool_pre_ping=True, connect_args=POSTGRES_OPTIONS)
+    engine = sqlalchemy.create_engine(url, **pool, connect_args={"timeout": 30})
     event.listen(engine, "connect", lambda connection, _: connection.execute("PRAGMA foreign_keys=ON"))
     return engine
+
+
+def _most_threads(settings: Settings) -> int:
+    """How many may ask at once, so many connections there may be: nobody waits for another's. Those that a rush opens
+    are closed when it is over."""
+    return REQUEST_THREADS + settings.max_workers + OTHER_THREADS
 
 
 def upgrade(settings: Settings) -> str:
@@ -97,7 +112,7 @@ def upgrade(settings: Settings) -> str:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     # Without the foreign keys of `create_engine` above: SQLite makes tables anew to change them.
-    timeout = {"timeout": 60} if settings.database_file is not None else {}
+    timeout = {"timeout": 60} if settings.database_file is not None else POSTGRES_OPTIONS
     engine = create_engine(engine_url(settings), connect_args=timeout)
     try:
         if settings.database_file is not None:

@@ -40,24 +40,30 @@ class NewProduct:
 def create(state: State, new: NewProduct, actor: Actor) -> dict[str, Any]:
     """A product that does not run yet. Raises `NotFound` for its image, `Conflict` for its slug, `PortTaken`."""
     for _ in range(TRIES):
-        with suppress(IntegrityError), state.session() as session:
-            row = tables.Product(
-                client_id=state.client_id,
-                name=new.name,
-                slug=new.slug or slug_of(new.name),
-                port=_port(session, new.port, None),
-                replicas=new.replicas,
-                env_vars=dict(new.env_vars),
-                image_name=new.image_name,
-                status="stopped",
-            )
-            _check_slug(session, state, row.slug)
-            _set_image(session, state, row, new.image_id)
-            session.add(row)
-            session.flush()
-            record(session, actor, "product.create", "product", row.id, slug=row.slug)
-            return products.as_dict(state, row)
+        with suppress(IntegrityError):
+            return products.as_dict(state, _insert(state, new, actor))
     raise Conflict(f'"{new.name}" is being made by several at once', remedy="Try again in a moment")
+
+
+def _insert(state: State, new: NewProduct, actor: Actor) -> tables.Product:
+    """Raises `IntegrityError` where another process took the slug or the port at the same moment."""
+    with state.session() as session:
+        row = tables.Product(
+            client_id=state.client_id,
+            name=new.name,
+            slug=new.slug or slug_of(new.name),
+            port=_port(session, new.port, None),
+            replicas=new.replicas,
+            env_vars=dict(new.env_vars),
+            image_name=new.image_name,
+            status="stopped",
+        )
+        _check_slug(session, state, row.slug)
+        _set_image(session, state, row, new.image_id)
+        session.add(row)
+        session.flush()
+        record(session, actor, "product.create", "product", row.id, slug=row.slug)
+    return row
 
 
 def update(state: State, product_id: int, changes: dict[str, Any], actor: Actor) -> dict[str, Any]:

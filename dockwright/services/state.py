@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from dockwright.db import journal, schema
 from dockwright.db.connection import Connection
+from dockwright.errors import DatabaseBusy
 from dockwright.services.bus import Bus
 from dockwright.settings import Settings
 
@@ -68,12 +69,21 @@ class State:
 
     @contextmanager
     def session(self) -> Iterator[Session]:
-        """One transaction: committed at the end, rolled back by an exception. Raises `DiskFull` or `DatabaseError`."""
+        """One transaction: committed at the end, rolled back by an exception. Raises `DiskFull` or `DatabaseError`.
+
+        A thread that has one does not begin another: `schema.create_engine` counts one connection for each thread.
+        """
         from sqlalchemy.exc import DBAPIError
+        from sqlalchemy.exc import TimeoutError as PoolTimeout
 
         try:
             with self._sessions.begin() as session:
                 yield session
+        except PoolTimeout as error:
+            raise DatabaseBusy(
+                "All connections to the state database are in use",
+                remedy="Try again in a moment; if it stays so, something holds up the database",
+            ) from error
         except DBAPIError as error:
             translated = self.connection.translated(error.orig) if isinstance(error.orig, Exception) else None
             if translated is not None:

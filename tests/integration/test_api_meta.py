@@ -7,15 +7,18 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 from api_caller import Api, Caller
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.routing import Route
 from structlog.testing import capture_logs
 
+from dockwright.db import schema
 from dockwright.errors import DiskFull
 
 
@@ -221,6 +224,22 @@ def test_it_is_not_ready_without_an_engine(api: Api, monkeypatch: pytest.MonkeyP
     assert answer.status_code == 503 and answer.json()["code"] == "not_ready"
     assert [(one["part"], one["code"]) for one in answer.json()["parts"]] == [("engine", "engine_unreachable")]
     assert api.http.get("/healthz").status_code == 200
+
+
+def test_connections_that_are_all_in_use_are_a_problem_that_passes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(schema, "POOL_SECONDS", 0.1)
+    api = Api(tmp_path / "home")
+    ask = api.caller()
+    engine = api.state._sessions.kw["bind"]
+    with ExitStack() as held:
+        with pytest.raises(PoolTimeout):
+            while True:
+                held.enter_context(engine.connect())
+        assert "in a moment" in ask.refused("GET", "projects", 503, "database_busy")["remedy"]
+    assert ask.get("projects")["items"] == []
+    api.close()
 
 
 def test_it_is_not_ready_without_its_database(tmp_path: Path) -> None:

@@ -1,11 +1,15 @@
 """The state database: its schema, and a build's journal."""
 
+import os
+import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
 from dockwright import settings as settings_module
 from dockwright.db import journal, schema
@@ -15,7 +19,7 @@ from dockwright.db.queue import end_lost_builds
 from dockwright.db.tables import Base
 from dockwright.domain.events import Event
 from dockwright.domain.source import FolderSource
-from dockwright.errors import DatabaseError, Interrupted
+from dockwright.errors import DatabaseBusy, DatabaseError, Interrupted
 from dockwright.process import Cancel
 from dockwright.services import projects
 from dockwright.services.state import State
@@ -121,6 +125,38 @@ def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
     settings.database_file.write_text("this is no database, but long enough to be looked at as one\n" * 100)
     with pytest.raises(DatabaseError, match=r"dockwright\.db"):
         schema.connect(settings)
+
+
+# --- its connections -----------------------------------------------------------------------------------------------
+
+
+def test_there_is_a_connection_for_every_thread_and_one_too_many_is_told_so(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(schema, "POOL_SECONDS", 0.1)
+    state = State(settings)
+    with ExitStack() as threads:
+        for _ in range(40 + settings.max_workers + 3):
+            threads.enter_context(state.session()).execute(text("SELECT 1"))
+        with pytest.raises(DatabaseBusy, match="in use"), state.session() as one_more:
+            one_more.execute(text("SELECT 1"))
+    with state.session() as again:
+        assert again.scalar(text("SELECT 1")) == 1
+    state.close()
+
+
+def test_a_machine_that_vanishes_is_noticed(tmp_path: Path, database_url: str) -> None:
+    """By both kinds of connection. That it does vanish cannot be had on one machine."""
+    named = {"DOCKWRIGHT_HOME": str(tmp_path), "DATABASE_URL": database_url}
+    state = State(settings_module.load(named, tmp_path / "none"))
+    with state.session() as session:
+        raw = session.connection().connection.dbapi_connection
+        for connection in (state.connection._connection, raw):  # type: ignore[attr-defined]
+            with socket.socket(fileno=os.dup(connection.fileno())) as opened:
+                assert opened.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+                assert opened.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 10
+                assert opened.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 15_000
+    state.close()
 
 
 # --- the journal ---------------------------------------------------------------------------------------------------
