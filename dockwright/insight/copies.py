@@ -249,7 +249,7 @@ class _Copy:
 
     def _from_context(self, source: str, destination: str, is_folder: bool) -> None:
         context = self.tracer.context
-        if self.instruction.keyword == "COPY" and self.instruction.flag("parents") in ("", "true"):
+        if self.instruction.keyword == "COPY" and self.instruction.is_switched_on("parents"):
             for path, relative in with_parents(context, source):
                 self._put_below(path, resolve(destination, relative))
             return

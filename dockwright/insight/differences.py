@@ -316,13 +316,16 @@ def shown(text: str) -> str:
     return line if len(line) <= MAX_TEXT else f"{line[: MAX_TEXT - 1]}…"
 
 
-def followed(node: Node, before: Node, now: Iterable[Node]) -> Difference | None:
-    """Its own inputs are the same, but what came before it is gone now or stands elsewhere."""
+def followed(node: Node, before: Node, unpaired: Iterable[Node]) -> Difference | None:
+    """Its own inputs are the same, but what came before it is gone now or stands elsewhere.
+
+    `unpaired`: steps of now that none of before was.
+    """
     gone = before.parent
     if node.start.text != before.start.text:
         return changed(before.start, node.start)
     if gone is None or gone.is_image or (node.parent and node.parent.key == gone.key):
         return None
-    texts = {one.step.text for one in now if one.step.target == node.step.target}
+    texts = {one.step.text for one in unpaired if one.step.target == node.step.target}
     fate = "moved" if gone.step.text in texts else "removed"
     return Difference("instruction_changed", f"{shown(gone.step.text)} ({fate})")

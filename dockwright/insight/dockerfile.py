@@ -59,6 +59,11 @@ class Instruction:
         pairs = (flag[2:].partition("=") for flag in self.flags)
         return tuple(value for key, _, value in pairs if key == name)
 
+    def is_switched_on(self, name: str) -> bool:
+        """Of a flag that is true or false."""
+        value = self.flag(name)
+        return value is not None and value.lower() in ("", "true")
+
     @property
     def full_text(self) -> str:
         """With the heredocs, as a shell would read it."""

@@ -7,7 +7,7 @@ there before and is not any more. Whatever cannot be told is `unknown`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from dockwright.domain.explanation import Cause, Circumstances, ExplainedStep, Explanation, Forgotten, Previous
@@ -70,6 +70,7 @@ class _Explainer:
             self._old = graph(previous.manifest, keys)
             self._old_keys = {node.key for node in self._old}
             self._pairs = pairs(self._old, self._nodes)
+            self._unpaired = [node for node in self._nodes if not _is_as_it_was(node, self._pairs)]
             self._passed = Passed(previous.circumstances.args, circumstances.args)
 
     def _told_apart(self, mark: tuple[str, int] | None) -> tuple[str, int]:
@@ -167,7 +168,7 @@ class _Explainer:
             return parent
         if any(self._origin(source) for source in node.sources):
             return Root(Difference("unknown", _CHANGED_BEFORE), node)
-        if before is not None and (found := followed(node, before, self._nodes)):
+        if before is not None and (found := followed(node, before, self._unpaired)):
             return Root(found, node)
         return Root(Difference("unknown", None), node)
 
@@ -199,6 +200,12 @@ class _Explainer:
         if before.front_end != now.front_end:
             return Difference("unknown", f"the front end was {before.front_end} and is {now.front_end}")
         return Difference("evicted", None)
+
+
+def _is_as_it_was(node: Node, pairs: Mapping[int, Node]) -> bool:
+    """Whether one of before was this very step, in its place."""
+    before = pairs.get(id(node))
+    return before is not None and before.step.text == node.step.text
 
 
 _CHANGED_BEFORE = "what it copies was made anew, and whether that is another content cannot be told"

@@ -231,7 +231,7 @@ class _Writer:
         return tuple([InputFile(path, *known[path][4:]) for path in sorted(paths) if path])
 
     def _taken(self, source: str, instruction: Instruction) -> Iterator[str]:
-        if instruction.keyword == "COPY" and instruction.flag("parents") in ("", "true"):
+        if instruction.keyword == "COPY" and instruction.is_switched_on("parents"):
             yield from (path for path, _ in with_parents(self.context, source))
             return
         excludes = exclude_rules(instruction)

@@ -155,7 +155,12 @@ class Recipe:
 
     def origins_of(self, target: Target, instruction: Instruction) -> list[Origin]:
         """Targets and images that an instruction copies or mounts from."""
-        names = [mount.origin for mount in mounts_of(instruction) if mount.origin]
+        try:
+            names = [mount.origin for mount in mounts_of(instruction) if mount.origin]
+        except ValueError as error:  # of a trigger, which nobody has looked at before
+            raise self.dockerfile.error(
+                instruction.line, str(error), "Correct that instruction and build again"
+            ) from error
         if instruction.keyword == "COPY" and (name := instruction.flag("from")):
             names.append(name)
         return [self.origin(name, target, instruction.line) for name in names]
@@ -170,10 +175,17 @@ class Recipe:
                 continue
             found[target.index] = target
             origins = [self.bases[target.index]]
-            for instruction in target.instructions:
+            for instruction in self.instructions(target, self._triggers(target)):
                 origins.extend(self.origins_of(target, instruction))
             pending.extend(origin.target for origin in origins if origin.target)
         return [found[index] for index in sorted(found)]
+
+    def _triggers(self, target: Target) -> list[str]:
+        """What runs first in it, because ONBUILD of what it is FROM says so."""
+        base = self.bases[target.index]
+        if base.target is None:
+            return list(self.onbuild.get(base.image or "", ()))
+        return [one.operands[0] for one in base.target.instructions if one.keyword == "ONBUILD"]
 
     def start(self, target: Target, states: Mapping[int, State]) -> tuple[State, list[str]]:
         """The state in which a target begins, and the triggers that run first; `states` are earlier targets'."""

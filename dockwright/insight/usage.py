@@ -104,7 +104,7 @@ def sources_of(instruction: Instruction, put_in: object) -> Iterator[str]:
 def _use(context: Context, target: Target, instruction: Instruction, source: str) -> Use:
     paths: set[str] = set()
     names: set[str] = set()
-    is_with_parents = instruction.keyword == "COPY" and instruction.flag("parents") in ("", "true")
+    is_with_parents = instruction.keyword == "COPY" and instruction.is_switched_on("parents")
     if is_with_parents:
         paths.update(path for path, _ in with_parents(context, source))
     else:

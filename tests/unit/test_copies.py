@@ -108,6 +108,25 @@ def test_a_targets_base_is_traced_with_it(root: Path) -> None:
     assert landed(told) == {"/srv/conf.ini": "conf.ini", "/srv/main.py": "app/main.py"}
 
 
+def test_a_switch_may_be_written_in_capitals(root: Path) -> None:
+    """As BuildKit takes `--link=TRUE`."""
+    text = "FROM scratch\nCOPY --parents={} app/lib /x/\n"
+    assert landed(traced(root, text.format("TRUE"))) == {"/x/app/lib/a.py": "app/lib/a.py"}
+    assert landed(traced(root, text.format("False"))) == {"/x/a.py": "app/lib/a.py"}
+
+
+def test_a_trigger_may_copy_from_a_target(root: Path) -> None:
+    """Dockerfile 1.11 lets it; what it copies from is needed then."""
+    text = "FROM scratch AS a\nCOPY conf.ini /\nFROM python AS b\nONBUILD COPY --from=a /conf.ini /etc/\nFROM b\n"
+    assert landed(traced(root, text)) == {"/etc/conf.ini": "conf.ini"}
+
+
+def test_an_escape_of_the_file_s_own_is_none_in_a_heredoc(root: Path) -> None:
+    """As measured on BuildKit 0.13: a backslash escapes there, whatever `# escape=` says."""
+    told = traced(root, "# escape=`\nFROM scratch\nARG A=v\nCOPY <<EOF /y\n`$A \\$A $A\nEOF\n")
+    assert [mapping.digest for mapping in told.mappings] == [index.digest_text("`v $A v\n")]
+
+
 def test_parents_and_excludes(root: Path) -> None:
     told = traced(root, "FROM scratch\nCOPY --parents app/lib /x\nCOPY --exclude=lib app /y\n")
     assert landed(told) == {

@@ -186,6 +186,18 @@ def test_an_instruction(project: Project, old: str, new: str, detail: str, first
     assert (cause, told_detail, steps[0]) == ("instruction_changed", detail, first)
 
 
+def test_one_of_two_equal_steps_is_removed_and_one_that_is_there_still_has_moved(project: Project) -> None:
+    twice = SHOP.replace("COPY --from", "RUN audit\nCOPY --from").replace("RUN compile", "RUN audit\nRUN compile")
+    project.text = twice
+    change = lambda: setattr(project, "text", twice.replace("RUN audit\nCOPY", "COPY"))  # noqa: E731
+    told = again(project, change, cached=["COPY web", "RUN npm", "COPY req", "RUN pip"])
+    assert causes(told)[0][:2] == ("instruction_changed", "RUN audit (removed)")
+    project.text = SHOP.replace("COPY --from", "RUN audit\nCOPY --from")
+    change = lambda: setattr(project, "text", SHOP.replace("RUN compile", "RUN audit\nRUN compile"))  # noqa: E731
+    told = again(project, change, cached=["COPY web", "RUN npm", "COPY req", "RUN pip"])
+    assert causes(told)[0][:2] == ("instruction_changed", "RUN audit (moved)")
+
+
 def test_a_step_between_makes_those_behind_it_run(project: Project) -> None:
     change = lambda: setattr(project, "text", SHOP.replace("COPY src", "RUN audit\nCOPY src"))  # noqa: E731
     told = again(project, change, cached=["COPY web", "RUN npm", "COPY req", "RUN pip", "COPY --from"])
