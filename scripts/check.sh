@@ -14,7 +14,7 @@ ruff check --quiet --config pyproject.toml templates/chatbot/app/*.py
 lint-imports --no-logo >/dev/null || lint-imports --no-logo
 # Three at a time, since most of their time is waiting. What fails is run once more alone, and must pass then: it is not
 # the load of the other two that is tested.
-pytest --numprocesses 3 --dist worksteal "$@" || {
+pytest --numprocesses 3 --dist worksteal --durations 20 "$@" || {
     say "Once more, one at a time: what has failed"
     pytest --last-failed --last-failed-no-failures none "$@"
 }
