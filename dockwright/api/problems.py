@@ -14,7 +14,7 @@ from sqlalchemy.exc import IntegrityError
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from dockwright.db.journal import storable
+from dockwright.db.stored import storable
 from dockwright.errors import DockwrightError, TooManyAttempts
 
 MEDIA_TYPE = "application/problem+json"

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from dockwright.db.connection import Connection, transaction
-from dockwright.db.journal import LEASE_SECONDS, insert_events, last_seq, timestamp
+from dockwright.db.journal import LEASE_SECONDS, insert_events, last_seq
+from dockwright.db.stored import timestamp
 from dockwright.domain.events import Event
 from dockwright.domain.transitions import ACTIVE, FINISHED, Status
 from dockwright.errors import Conflict, NotFound

@@ -9,9 +9,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from dockwright import pipeline
-from dockwright.db import explanations, journal, metrics
+from dockwright.db import build_rows, explanations, metrics
 from dockwright.db.journal import Journal
 from dockwright.db.queue import MAX_ATTEMPTS, end_lost_builds
+from dockwright.db.stored import storable
 from dockwright.domain.build import STAGE_NAMES, BuildRequest, History, StageResult
 from dockwright.domain.builder import SHARED, Builder
 from dockwright.domain.events import Event
@@ -50,7 +51,7 @@ def run_claimed(
     if not request.is_queued:  # a server has its reaper for that
         end_lost_builds(state.connection)
     history = History(
-        images=journal.images_of(state.connection, request.project_id),
+        images=build_rows.images_of(state.connection, request.project_id),
         last_built=lambda service: _last_built(state, request, service),
     )
     redact = _redactor(request)
@@ -243,7 +244,7 @@ def _save_images(state: State, request: BuildRequest, history: History, outcome:
         if image.service not in build_dates:
             continue  # another service's, that was built for both
         if (image.name, image.digest, image.pushed.ref if image.pushed else None) not in known:
-            journal.save_image(
+            build_rows.save_image(
                 state.connection,
                 image,
                 client_id=state.client_id,
@@ -259,7 +260,7 @@ def _save_artifacts(state: State, request: BuildRequest, outcome: Outcome, redac
     """Of a build that failed too: its Dockerfile and its plan are what one wants to see then."""
     artifacts = [(kind, path, redact(content)) for kind, path, content in _artifacts(outcome)]
     if artifacts:
-        journal.save_artifacts(state.connection, request.build_id, artifacts)
+        build_rows.save_artifacts(state.connection, request.build_id, artifacts)
 
 
 def _artifacts(outcome: Outcome) -> list[tuple[str, str, str]]:
@@ -344,7 +345,7 @@ def _columns(outcome: Outcome, result: dict[str, Any]) -> dict[str, Any]:
         "container_id": outcome.deployed.instances[0].container_id if outcome.deployed and not error else None,
         "deployment_url": result["deployment_url"],
         "error_code": error.code if error else None,
-        "error_message": journal.storable(error.message) if error else None,
+        "error_message": storable(error.message) if error else None,
     }
 
 

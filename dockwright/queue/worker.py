@@ -13,8 +13,8 @@ from typing import Any
 import structlog
 
 from dockwright.db import queue
-from dockwright.db.journal import timestamp
 from dockwright.db.queue import Claim, Limits, Reaper
+from dockwright.db.stored import timestamp
 from dockwright.docker.engine import Engine
 from dockwright.domain.events import Event
 from dockwright.errors import (

@@ -12,7 +12,7 @@ from sqlalchemy import Select, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from dockwright.db.journal import storable
+from dockwright.db.stored import storable
 from dockwright.db.tables import Client, User
 from dockwright.domain.roles import ROLES, Role
 from dockwright.errors import Conflict, InvalidSetting, NotAllowedError, NotFound, UsageError

@@ -11,7 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from dockwright.db.connection import Connection
-from dockwright.db.journal import storable, timestamp
+from dockwright.db.stored import storable, timestamp
 from dockwright.db.tables import AuditEntry
 from dockwright.services.paging import page
 from dockwright.services.state import State

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from dockwright.db import journal
+from dockwright.db import build_rows
+from dockwright.db.stored import storable
 from dockwright.domain.build import BuildRequest, Profile, StageName
 from dockwright.domain.plan import secret_id, stored_secret
 from dockwright.domain.source import GitSource, Source, source_from_json
@@ -55,12 +56,12 @@ def claim_build(state: State, argument: str, options: BuildOptions) -> BuildRequ
     source = _at(source_from_json(project["source"]), options.ref)
     ref = source.ref if isinstance(source, GitSource) else None
     values = _secret_values(state, project)
-    build_id = journal.insert_claimed(
+    build_id = build_rows.insert_claimed(
         state.connection,
         client_id=state.client_id,
         project_id=project["id"],
         profile=profile,
-        ref=None if ref is None else journal.storable(ref),
+        ref=None if ref is None else storable(ref),
         # Secrets are named by their ids alone, and values of the environment may be secrets too.
         options={
             "args": dict(options.args),
@@ -154,7 +155,7 @@ def _request(
         run_secrets=tuple(deploy.get("secrets", ())),
         # What the product was given before holds on, and the test stage must have it too.
         env={
-            **journal.product_env(state.connection, project["id"]),
+            **build_rows.product_env(state.connection, project["id"]),
             **deploy.get("env_vars", {}),
             **options.env,
         },
@@ -212,13 +213,13 @@ def _project(state: State, argument: str) -> tuple[dict[str, Any], bool]:
             return projects.find(state, argument), False
     source = detect(argument)
     key = source_key(source)
-    found = journal.find_project(state.connection, state.client_id, key)
+    found = build_rows.find_project(state.connection, state.client_id, key)
     is_new = found is None
     if found is None:
         from dockwright.services import projects
 
         projects.create_from_source(state, source, key, name_of(source))
-        found = journal.find_project(state.connection, state.client_id, key)
+        found = build_rows.find_project(state.connection, state.client_id, key)
         assert found is not None
     if isinstance(source, GitSource):
         # The project is the repository; the ref is this build's, and so are credentials, which are stored nowhere.

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dockwright.db import journal
+from dockwright.db import build_rows
 from dockwright.docker import builders, compose
 from dockwright.docker.engine import Engine
 from dockwright.domain.build import BuildRequest, History
@@ -171,7 +171,7 @@ def down(
 ) -> dict[str, Any]:
     """Stops and removes what `up` has started; with `volumes`, what the services have stored too."""
     source, _ = folder_of(path)
-    project = journal.find_project(state.connection, state.client_id, source_key(source))
+    project = build_rows.find_project(state.connection, state.client_id, source_key(source))
     if project is None:
         raise NotFound(f"Nothing was started from {source.path}", remedy=f"Start it with: dockwright up {path}")
     name = project_name(state.client, project["slug"])

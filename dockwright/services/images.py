@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from dockwright.db.journal import storable
+from dockwright.db.stored import storable
 from dockwright.db.tables import DockerImage, Product, Project, Release
 from dockwright.docker.engine import Engine
 from dockwright.errors import Conflict, DockwrightError, NotFound

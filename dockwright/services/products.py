@@ -12,7 +12,7 @@ from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
 from dockwright.db import tables
-from dockwright.db.journal import storable
+from dockwright.db.stored import storable
 from dockwright.docker.engine import Engine
 from dockwright.domain.product import Instance, LiveState, Release
 from dockwright.domain.redaction import Redactor

@@ -14,7 +14,7 @@ from sqlalchemy import update as update_rows
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from dockwright.db.journal import storable
+from dockwright.db.stored import storable
 from dockwright.db.tables import Build, Deployment, DockerImage, Product, Project, Release, Template
 from dockwright.domain.source import (
     FolderSource,

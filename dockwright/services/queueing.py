@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
 
-from dockwright.db import journal, queue
+from dockwright.db import build_rows, queue
 from dockwright.db.queue import Origin
+from dockwright.db.stored import storable
 from dockwright.domain.build import Profile
 from dockwright.domain.transitions import FINISHED, Status
 from dockwright.errors import Conflict, NotFound, UsageError
@@ -74,7 +75,7 @@ def queue_build(
         state,
         project,
         profile=chosen,
-        ref=None if ref is None else journal.storable(ref),
+        ref=None if ref is None else storable(ref),
         options=options,
         priority=priority,
         origin=origin,
@@ -85,7 +86,7 @@ def queue_build(
 
 def _project(state: State, project_id: int) -> dict[str, Any]:
     """In plain SQL, as all that stands between the call and the start of its build."""
-    found = journal.get_project(state.connection, state.client_id, project_id)
+    found = build_rows.get_project(state.connection, state.client_id, project_id)
     if found is None:
         raise NotFound(f"There is no project {project_id}", remedy="See: GET /api/v1/projects")
     return found

@@ -9,7 +9,7 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from dockwright.db import tables
-from dockwright.db.journal import storable
+from dockwright.db.stored import storable
 from dockwright.domain.product import Product, Release
 from dockwright.errors import DockwrightError, PortTaken
 from dockwright.services.state import State

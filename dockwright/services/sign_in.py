@@ -19,7 +19,7 @@ from typing import NamedTuple, cast
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 
-from dockwright.db.journal import storable
+from dockwright.db.stored import storable
 from dockwright.db.tables import AccessToken, LoginFailure, User, now
 from dockwright.domain.roles import Role
 from dockwright.errors import SignInNeeded, TooManyAttempts

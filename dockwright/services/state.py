@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from dockwright.db import journal, schema
+from dockwright.db import build_rows, schema
 from dockwright.db.connection import Connection
 from dockwright.errors import DatabaseBusy
 from dockwright.services.bus import Bus
@@ -52,13 +52,13 @@ class State:
 
     @cached_property
     def connection(self) -> Connection:
-        """For `db.journal` and `db.queue`: opened when first needed, brought to the newest schema."""
+        """For the plain SQL of `db/`: opened when first needed, brought to the newest schema."""
         return schema.connect(self.settings)
 
     @cached_property
     def client(self) -> str:
         """The client's slug, which the names of all its images, containers, networks and volumes carry."""
-        return journal.client_slug(self.connection, self.client_id)
+        return build_rows.client_slug(self.connection, self.client_id)
 
     @cached_property
     def _sessions(self) -> sessionmaker[Session]:

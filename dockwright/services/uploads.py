@@ -14,7 +14,7 @@ from typing import Any
 
 from sqlalchemy import select
 
-from dockwright.db.journal import storable
+from dockwright.db.stored import storable
 from dockwright.db.tables import Project
 from dockwright.domain.source import UploadSource
 from dockwright.errors import Conflict, DiskFull, SourceTooLarge

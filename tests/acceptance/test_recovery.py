@@ -17,7 +17,7 @@ from serving import Serving
 from sleeper import wait_until
 
 from dockwright import settings as settings_module
-from dockwright.db import journal
+from dockwright.db import build_rows
 from dockwright.domain.product import Product
 from dockwright.domain.source import FolderSource
 from dockwright.errors import Conflict
@@ -43,7 +43,7 @@ def _claimed(state: State, folder: Folder) -> tuple[int, Path]:
     """A build that a process on another machine has begun, and the folder in which it works."""
     root = folder("pages", PAGES)
     project = projects.create_from_source(state, FolderSource(path=str(root)), f"folder:{root}", root.name)
-    build = journal.insert_claimed(
+    build = build_rows.insert_claimed(
         state.connection,
         client_id=state.client_id,
         project_id=project,

@@ -12,7 +12,7 @@ import pytest
 from api_caller import Api, Caller
 from sqlalchemy import text
 
-from dockwright.db import journal, queue
+from dockwright.db import build_rows, queue
 from dockwright.db.journal import Journal
 from dockwright.db.queue import Claim, Limits
 from dockwright.db.tables import Build, Deployment, Product
@@ -183,7 +183,7 @@ def test_what_a_build_was_deployed_as(api: Api, ask: Caller, project: int) -> No
 def test_artifacts_are_listed_and_read_as_text(api: Api, ask: Caller, project: int) -> None:
     build = ask.post(f"builds/trigger/{project}", status=202)["build_id"]
     page = "<script>alert('Süd')</script>"
-    journal.save_artifacts(
+    build_rows.save_artifacts(
         api.state.connection,
         build,
         [("dockerfile", "Dockerfile", "FROM scratch\n"), ("config", "config/a b.html", page)],

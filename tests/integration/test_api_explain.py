@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from api_caller import Api, Caller
 
-from dockwright.db import explanations, journal
+from dockwright.db import build_rows, explanations
 from dockwright.db.tables import Build
 from dockwright.domain.explanation import Cause, Circumstances, ExplainedStep, Explanation
 
@@ -70,7 +70,7 @@ def built(
     if kept and not reused:
         artifacts = [("plan", "plan-app.json", f'"{build_id}"'), (explanations.KIND, "explanation-app.json", "")]
         artifacts[1] = (*artifacts[1][:2], json.dumps(TOLD.as_dict()))
-        journal.save_artifacts(api.state.connection, build_id, artifacts)
+        build_rows.save_artifacts(api.state.connection, build_id, artifacts)
     return build_id
 
 

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import text
 
 from dockwright import settings as settings_module
-from dockwright.db import journal, schema
+from dockwright.db import build_rows, schema
 from dockwright.db.connection import Connection
 from dockwright.db.journal import Journal
 from dockwright.db.queue import end_lost_builds
@@ -39,7 +39,7 @@ def test_a_home_whose_name_means_something_in_a_url(tmp_path: Path) -> None:
     settings = settings_module.load({"DOCKWRIGHT_HOME": str(home)}, tmp_path / "none")
     state = State(settings)
     assert projects.create_from_source(state, FolderSource(path="/srv/app"), "folder:/srv/app", "app") == 1
-    assert journal.find_project(state.connection, state.client_id, "folder:/srv/app") is not None
+    assert build_rows.find_project(state.connection, state.client_id, "folder:/srv/app") is not None
     assert [path.name for path in tmp_path.iterdir()] == [home.name]
 
 
@@ -55,7 +55,7 @@ def connection(settings: Settings) -> Iterator[Connection]:
 
 
 def _claim(connection: Connection) -> int:
-    return journal.insert_claimed(
+    return build_rows.insert_claimed(
         connection, client_id=1, project_id=1, profile="prod", ref=None, options={}, worker="here:1"
     )
 

@@ -6,7 +6,7 @@ from typing import Any
 from prometheus_client.parser import text_string_to_metric_families
 
 from dockwright import settings as settings_module
-from dockwright.db import journal, queue
+from dockwright.db import build_rows, queue
 from dockwright.db.journal import Journal
 from dockwright.db.metrics import of_build
 from dockwright.domain.source import FolderSource
@@ -30,12 +30,12 @@ def test_ended_builds_add_up_and_those_that_run_and_wait_are_counted(tmp_path: P
     state = State(settings_module.load({"DOCKWRIGHT_HOME": str(tmp_path), **database}, tmp_path / "none"))
     project = projects.create_from_source(state, FolderSource(path="/srv/a"), "folder:/srv/a", "a")
     for seconds, cached in ((3.0, [True, True, False]), (4000.0, [False])):
-        build = journal.insert_claimed(
+        build = build_rows.insert_claimed(
             state.connection, client_id=1, project_id=project, profile="prod", ref=None, options={}, worker="here"
         )
         with Journal(state.connection, build, cancel=Cancel()) as log:
             log.finish("succeeded", {}, of_build("succeeded", _document(seconds, cached)))
-    journal.insert_claimed(
+    build_rows.insert_claimed(
         state.connection, client_id=1, project_id=project, profile="prod", ref=None, options={}, worker="here"
     )
     for ref in ("v1", "v2"):

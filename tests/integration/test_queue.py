@@ -15,9 +15,11 @@ import pytest
 
 from dockwright import settings as settings_module
 from dockwright.db import queue, schema
+from dockwright.db.build_rows import get_project
 from dockwright.db.connection import Connection, transaction
-from dockwright.db.journal import Journal, get_project, timestamp
+from dockwright.db.journal import Journal
 from dockwright.db.queue import Claim, Limits, Reaper
+from dockwright.db.stored import timestamp
 from dockwright.domain.events import Event
 from dockwright.domain.transitions import Status
 from dockwright.errors import Canceled, Conflict, LeaseLost, NotFound
