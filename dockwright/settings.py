@@ -48,6 +48,8 @@ class Settings:
     registry_password: str | None
     source_folders: tuple[Path, ...]
     """Folders below which the API may build; none unless set."""
+    git_private_hosts: frozenset[str]
+    """Hosts of the private network whose repositories the API may build; none unless set."""
     secret_key_file: Path
     admin_email: str
     admin_password: str | None
@@ -105,6 +107,7 @@ def load(environ: Mapping[str, str] | None = None, env_file: Path = Path(".env.b
         registry_username=read("DOCKER_REGISTRY_USERNAME", None, str),
         registry_password=read("DOCKER_REGISTRY_PASSWORD", None, str),
         source_folders=read("SOURCE_FOLDERS", "", _folders),
+        git_private_hosts=read("GIT_PRIVATE_HOSTS", "", _hosts),
         secret_key_file=read("SECRET_KEY_FILE", str(home / "secret.key"), lambda text: home / text),
         admin_email=read("ADMIN_EMAIL", "admin@localhost", _email),
         admin_password=read("ADMIN_PASSWORD", None, str),
@@ -138,6 +141,7 @@ KNOWN = frozenset(
         "DOCKER_REGISTRY_USERNAME",
         "DOCKER_REGISTRY_PASSWORD",
         "SOURCE_FOLDERS",
+        "GIT_PRIVATE_HOSTS",
         "SECRET_KEY_FILE",
         "ADMIN_EMAIL",
         "ADMIN_PASSWORD",
@@ -257,6 +261,15 @@ def _folders(text: str) -> tuple[Path, ...]:
         if not folder.is_absolute():
             raise ValueError("must be absolute folders, separated by colons")
     return tuple(folder.resolve() for folder in folders)
+
+
+def _hosts(text: str) -> frozenset[str]:
+    """Separated by commas."""
+    hosts = [part.strip().lower() for part in text.split(",") if part.strip()]
+    for host in hosts:
+        if not re.fullmatch(r"[a-z0-9_.-]+|[0-9a-f:.]+", host):
+            raise ValueError("must be names or addresses of hosts, separated by commas, without ports")
+    return frozenset(hosts)
 
 
 def _email(text: str) -> str:

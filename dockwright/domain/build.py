@@ -69,6 +69,8 @@ class BuildRequest:
     """The project was made by this very build, for a source that was never built before."""
     is_queued: bool = False
     """It comes from the queue rather than from a command that waits for it."""
+    is_remote: bool = False
+    """It was asked of a server: what it fetches is not to lead into the server's private network."""
     attempt: int = 1
     """How often the build was begun: an older attempt can write nothing any more."""
 

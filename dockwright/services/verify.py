@@ -209,6 +209,7 @@ class _Sources:
             target=self.project.build.get("target"),
             args={**clock, **given},
             is_for_up=is_composed,
+            is_remote=self.state.actor is not None,  # only who asks a server has signed in
         )
 
     def _plan(self, request: BuildRequest) -> tuple[Tree, tuple[ServicePlan, ...]]:

@@ -12,7 +12,7 @@ from dockwright import process
 from dockwright.domain.source import GitSource, url_without_credentials
 from dockwright.errors import DiskFull, GitRefNotFound, GitUnreachable, SourceTooLarge
 from dockwright.process import Cancel
-from dockwright.sources import bounds
+from dockwright.sources import bounds, reach
 
 # No prompt that nobody answers, no helper programs named by a URL; and looking at a work tree must not write to its
 # index, which may be a part of the context.
@@ -35,22 +35,50 @@ _FULL_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _SHORT_COMMIT = re.compile(r"[0-9a-f]{4,39}")
 
 
-def fetch(source: GitSource, folder: Path, cancel: Cancel) -> tuple[str, float]:
-    """Checks the ref out into the empty `folder`, without its `.git`. Returns the full commit and its time."""
-    url, access = _without_credentials(source.url)
+def fetch(
+    source: GitSource, folder: Path, cancel: Cancel, private_hosts: frozenset[str] | None = None
+) -> tuple[str, float]:
+    """Checks the ref out into the empty `folder`, without its `.git`. Returns the full commit and its time.
+
+    `private_hosts`: for a URL that somebody else has chosen, the hosts of the private network that it may lead to; none
+    for one's own, which may lead anywhere.
+    """
     _git(["init", "--quiet", str(folder)], cancel)
     wanted = source.ref or "HEAD"
     if wanted.startswith("-"):
         raise GitRefNotFound(f"A ref cannot begin with a dash: {wanted}", remedy="Give a branch, a tag or a commit")
-    fetched = _fetch_ref(folder, url, wanted, {**_ENV, **access}, cancel)
+    growing = _Growing(cancel, folder)
+    fetched = _fetch_from(folder, source.url, wanted, private_hosts, growing)
+    growing.check()
+    _check_tree(folder, fetched, cancel)
     _git(["-C", str(folder), "-c", "advice.detachedHead=false", "checkout", "--quiet", "--detach", fetched], cancel)
     commit, at = _git(["-C", str(folder), "log", "-1", "--format=%H %ct"], cancel).split()
     _leave_only_files(folder, float(at))
     return commit, float(at)
 
 
+def _fetch_from(folder: Path, url: str, ref: str, private_hosts: frozenset[str] | None, cancel: Cancel) -> str:
+    url, access = _without_credentials(url)
+    config = {**access, "fetch.unpackLimit": "1"}  # written to its pack as it comes, never gathered in memory
+    if private_hosts is None:
+        return _fetch_ref(folder, url, ref, {**_ENV, **_config(config)}, cancel)
+    # Git would follow a server's redirect to wherever it leads: each of them is looked at here instead.
+    trace = folder / ".git" / "dockwright-trace"
+    for _ in range(reach.MAX_REDIRECTS):
+        way = reach.reach(url, private_hosts, trace)
+        try:
+            return _fetch_ref(folder, url, ref, {**_ENV, **way.env, **_config({**config, **way.config})}, cancel)
+        except GitUnreachable:
+            target = reach.redirect(url, trace)
+            if target is None:
+                raise
+            url = target
+            trace.unlink()
+    raise GitUnreachable(f"The repository {url} leads from one place to the next", remedy="Check the URL")
+
+
 def _without_credentials(url: str) -> tuple[str, dict[str, str]]:
-    """The URL for Git's argument list, which everybody on the machine can read, and the environment with the rest."""
+    """The URL for Git's argument list, which everybody on the machine can read, and configuration with the rest."""
     from base64 import b64encode
     from urllib.parse import unquote
 
@@ -59,7 +87,7 @@ def _without_credentials(url: str) -> tuple[str, dict[str, str]]:
         return url, {}
     user, _, password = unquote(url.partition("://")[2].partition("/")[0].rpartition("@")[0]).partition(":")
     basic = b64encode(f"{user}:{password}".encode()).decode()
-    return shown, _config({f"http.{shown}.extraHeader": f"Authorization: Basic {basic}"})
+    return shown, {f"http.{shown}.extraHeader": f"Authorization: Basic {basic}"}
 
 
 def _config(values: Mapping[str, str]) -> dict[str, str]:
@@ -98,6 +126,64 @@ def _fetch_ref(folder: Path, url: str, ref: str, env: Mapping[str, str], cancel:
     )
 
 
+class _Growing(Cancel):
+    """Ends Git as soon as what it brings is more than a source may be."""
+
+    def __init__(self, cancel: Cancel, folder: Path) -> None:
+        super().__init__(cancel.deadline)
+        self._cancel, self._folder = cancel, folder
+
+    def check(self) -> None:
+        self._cancel.check()
+        _check_bounds(
+            0, sum(_bytes_of(Path(parent, name)) for parent, _, names in os.walk(self._folder) for name in names)
+        )
+
+
+def _bytes_of(file: Path) -> int:
+    try:
+        return file.lstat().st_size
+    except FileNotFoundError:  # Git has given it its name just now
+        return 0
+
+
+class _Listed(Cancel):
+    """What a tree holds, counted while Git lists it: one of a few kilobytes may become more than any disk holds."""
+
+    def __init__(self, cancel: Cancel) -> None:
+        super().__init__(cancel.deadline)
+        self._cancel = cancel
+        self._files = self._bytes = 0
+        self._rest = b""
+
+    def take(self, chunk: bytes) -> None:
+        """`mode type object size TAB path NUL …`, cut anywhere; folders and submodules have the size "-"."""
+        *entries, self._rest = (self._rest + chunk).split(b"\0")
+        for entry in entries:
+            size = entry.partition(b"\t")[0].split()[-1]
+            self._files, self._bytes = self._files + 1, self._bytes + (int(size) if size.isdigit() else 0)
+
+    def check(self) -> None:
+        self._cancel.check()
+        _check_bounds(self._files, self._bytes)
+
+
+def _check_tree(folder: Path, commit: str, cancel: Cancel) -> None:
+    """Before a file of it is written."""
+    listed = _Listed(cancel)
+    command = ["git", "-C", str(folder), "ls-tree", "-r", "-t", "-l", "-z", commit]
+    process.run(command, env=_ENV, cancel=listed, on_stdout=listed.take)  # the checkout says what is wrong with it
+    listed.check()
+
+
+def _check_bounds(files: int, size: int) -> None:
+    if files > bounds.MAX_FILES or size > bounds.MAX_BYTES:
+        raise SourceTooLarge(
+            f"The repository holds more than {bounds.MAX_FILES:,} files or {bounds.MAX_BYTES / 1e9:g} GB",
+            remedy="Take out of it what the image does not need, or upload an archive without that",
+        )
+
+
 def _leave_only_files(folder: Path, at: float) -> None:
     """Removes `.git` and gives every file the commit's time, so that the same commit is the same tree."""
     import shutil
@@ -109,11 +195,7 @@ def _leave_only_files(folder: Path, at: float) -> None:
             path = Path(parent, name)
             files, size = files + 1, size + path.lstat().st_size
             os.utime(path, (at, at), follow_symlinks=False)
-    if files > bounds.MAX_FILES or size > bounds.MAX_BYTES:
-        raise SourceTooLarge(
-            f"The repository holds {files:,} files of {size / 1e9:.1f} GB",
-            remedy=f"At most {bounds.MAX_FILES:,} files and {bounds.MAX_BYTES / 1e9:.0f} GB are taken",
-        )
+    _check_bounds(files, size)
 
 
 def head_of(folder: Path) -> str | None:

@@ -36,7 +36,8 @@ def _git(ctx: StageContext, source: GitSource) -> Tree:
     from dockwright.sources import bounds, git
 
     folder = ctx.make_workspace("checkout")
-    commit, at = git.fetch(source, folder, ctx.cancel)
+    allowed = ctx.settings.git_private_hosts if ctx.request.is_remote else None
+    commit, at = git.fetch(source, folder, ctx.cancel, allowed)
     ctx.log(f"{source.ref or 'HEAD'} is commit {commit}")
     return Tree(
         root=bounds.inside(folder, source.subdir) if source.subdir else folder,

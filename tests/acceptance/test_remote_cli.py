@@ -47,7 +47,7 @@ def desk_of(served: Serving, path: Path) -> Desk:
 def served_in(folder: Path) -> Iterator[Serving]:
     home = Home(folder / "server")
     try:
-        with Serving(home) as served:
+        with Serving(home, env={"GIT_PRIVATE_HOSTS": "127.0.0.1"}) as served:
             yield served
     finally:
         home.clean()
