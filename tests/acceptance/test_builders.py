@@ -270,6 +270,19 @@ def test_an_image_has_the_same_id_on_both_engines(platform: Platform, tmp_path: 
     assert arrived is not None and not arrived["RepoTags"]
 
 
+def test_several_services_come_from_one_builder(platform: Platform) -> None:
+    root = platform.folder({"compose.yaml": "services: {one: {build: one}, two: {build: two}}\n"})
+    for name in ("one", "two"):
+        (root / name).mkdir()
+        (root / name / "Dockerfile").write_text("FROM busybox:1.36\nCOPY word /word\n")
+        (root / name / "word").write_text(name)
+    images = platform.good_build(platform.common, root).outcome.images
+    assert [image.service for image in images] == ["one", "two"]
+    for image in images:
+        shown = subprocess.run(["docker", "run", "--rm", image.name, "cat", "/word"], capture_output=True, check=True)
+        assert shown.stdout.decode() == image.service
+
+
 def test_a_failing_step_is_told_as_on_the_shared_builder(platform: Platform) -> None:
     built = platform.build(platform.common, {"Dockerfile": f"FROM {SMALL}\nRUN echo no luck; exit 7\n"})
     error = built.outcome.error
