@@ -97,7 +97,8 @@ class Composition:
             name = pending.pop()
             if name not in found:
                 found.add(name)
-                pending.extend(self.depends_on.get(name, ()))
+                # One that no active profile starts may be named here without being there.
+                pending.extend({*self.services} & self.depends_on.get(name, frozenset()))
         return frozenset(found)
 
     def recipes_of(self, services: frozenset[str]) -> tuple[Recipe, ...]:

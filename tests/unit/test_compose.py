@@ -88,6 +88,14 @@ def test_a_service_is_started_with_all_that_it_needs() -> None:
         found.with_needs("wbe")
 
 
+def test_what_no_profile_starts_is_not_needed() -> None:
+    """Compose leaves a service of an inactive profile out of its document, and keeps who depends on it."""
+    found = read(
+        composed(web={"image": "w", "depends_on": {"db": {"condition": "service_started", "required": False}}})
+    )
+    assert found.with_needs("web") == {"web"}
+
+
 @pytest.mark.parametrize(
     ("service", "is_plain"),
     [
