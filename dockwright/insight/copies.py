@@ -130,17 +130,18 @@ class _Tree:
         for path in self.files:
             self.run_after.setdefault(path, line)
 
-    def put_file(self, destination: str, is_folder: bool, name: str, mapping: CopyMapping) -> None:
-        """A file called `name` that is copied to `destination`: into it where that is a folder."""
+    def put_file(self, destination: str, is_folder: bool, name: str, mapping: CopyMapping) -> str:
+        """A file called `name` that is copied to `destination`: into it where that is a folder. Tells its path."""
         inside = resolve(destination, name)
         if is_folder or destination in self.folders:
             self.add_folder(destination)
             self.put(inside, mapping)
-            return
+            return inside
         may_be_folder = not self.is_complete and destination not in self.files
         self.put(destination, mapping)
         if may_be_folder:
             self.either[destination] = inside
+        return destination
 
 
 def _is_within(path: str, folder: str) -> bool:
@@ -259,7 +260,9 @@ class _Copy:
             elif self.instruction.keyword == "ADD" and match.path.lower().endswith(_ARCHIVES):
                 self.tree.doubt(destination, f"comes out of the archive {match.path}")
             elif mapping := self._file(match.path):
-                self.tree.put_file(destination, is_folder, match.named.rpartition("/")[2], mapping)
+                landed = self.tree.put_file(destination, is_folder, match.named.rpartition("/")[2], mapping)
+                if self.instruction.keyword == "ADD":
+                    self.tree.doubts[landed] = f"{landed} may come out of {match.path}: ADD unpacks what is an archive"
 
     def _folder(self, match: Match, destination: str) -> None:
         self.tree.add_folder(destination)

@@ -134,3 +134,13 @@ def test_parents_and_excludes(root: Path) -> None:
         "/y/main.py": "app/main.py",
         "/y/link": "app/link",
     }
+
+
+def test_what_add_may_unpack_whatever_its_name_is_in_doubt(root: Path) -> None:
+    """BuildKit looks at the content, which is not known here: an archive need not be called one."""
+    told = traced(root, "FROM scratch\nADD conf.ini /d/\nADD app/main.py /m.py\nADD app /app\n")
+    assert landed(told)["/d/conf.ini"] == "conf.ini"
+    assert set(told.doubts) == {"/d/conf.ini", "/m.py"}
+    assert told.doubts["/d/conf.ini"] == "/d/conf.ini may come out of conf.ini: ADD unpacks what is an archive"
+    told = traced(root, "FROM scratch\nADD conf.ini /d/\nCOPY conf.ini /d/\n")
+    assert told.doubts == {}
