@@ -7,7 +7,7 @@ import json
 import re
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -124,7 +124,7 @@ class Planner:
         setting = {
             "fingerprint": self.walk.fingerprint,
             "dockerfile": _digest(self.text),
-            "asked": _digest([self.asked.target, dict(self.asked.args), self.asked.platform]),
+            "asked": _digest([self.asked.target, dict(self.asked.args), self.asked.platform, dict(self.asked.labels)]),
             "head": self.tree.revision,
         }
         memory = self.staging.memory
@@ -212,7 +212,7 @@ class Planner:
     def _manifest(self, args: dict[str, str], bases: BaseImages) -> InputManifest:
         from dockwright.insight import inputs
 
-        return inputs.manifest(
+        manifest = inputs.manifest(
             self.parsed,
             target=self.asked.target,
             args=args,
@@ -222,6 +222,10 @@ class Planner:
             base_env=bases.env,
             onbuild=bases.triggers,
         )
+        if not self.asked.labels:
+            return manifest
+        # No step takes them in, and the image is another with them all the same.
+        return replace(manifest, digest=_digest([manifest.digest, dict(self.asked.labels)]))
 
     def _manifest_json(self, manifest: InputManifest | None) -> str:
         from dockwright.insight import inputs
