@@ -56,6 +56,8 @@ _GENERAL = {
 def _general(cause: Cause) -> str | None:
     if cause.cause == "no_cache" and cause.detail == "--no-cache":
         return "Without --no-cache only what changed is run again"
+    if cause.cause == "no_cache" and cause.detail == "no_cache in the compose file":
+        return "Without no_cache in the service's build only what changed is run again"
     if cause.cause == "no_cache":
         return "The profile prod runs only what changed; dev runs everything, as it is meant to"
     if cause.cause == "unknown" and isinstance(cause.detail, str) and "checksum" in cause.detail:

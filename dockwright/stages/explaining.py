@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from dockwright.docker.engine import Engine
+from dockwright.domain.build import BuildRequest
 from dockwright.domain.explanation import Circumstances, Explanation, Forgotten, Previous
 from dockwright.domain.image import Step
 from dockwright.domain.plan import InputManifest, ServicePlan
@@ -14,6 +15,7 @@ from dockwright.stages.context import StageContext
 WORTH_TELLING = 0.5
 """Seconds that a cause must have cost for its line in the log."""
 MOST_TOLD = 3
+COMPOSE_NO_CACHE = "no_cache in the compose file"
 
 
 class Question:
@@ -37,7 +39,7 @@ class Question:
             front_end=dockerfile.syntax_of(plan.dockerfile_text),
             args=plan.args,
             contexts={name: _kind(place) for name, place in plan.contexts.items()},
-            no_cache=_who_wants_no_cache(ctx) if plan.no_cache else None,
+            no_cache=who_wants_no_cache(ctx.request) if plan.no_cache else None,
         )
         self._previous = ctx.history.last_built(plan.service)
         self._manifest = plan.manifest
@@ -87,5 +89,8 @@ def _kind(place: str) -> str:
     return "folder" if place.startswith("/") else place.partition(":")[0]
 
 
-def _who_wants_no_cache(ctx: StageContext) -> str:
-    return "--no-cache" if ctx.request.no_cache else "the profile dev"
+def who_wants_no_cache(request: BuildRequest) -> str:
+    """As people are told; what a service's own recipe asks for counts in any profile."""
+    if request.no_cache:
+        return "--no-cache"
+    return "the profile dev" if request.profile == "dev" else COMPOSE_NO_CACHE
