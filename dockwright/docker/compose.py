@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from dockwright import process
 from dockwright.docker.buildx import find_plugin
+from dockwright.domain.source import COMPOSE_FILES
 from dockwright.errors import ComposeFileWrong, ToolMissing, UnsafeSource
 from dockwright.insight import compose as insight
 from dockwright.process import Cancel
 
-FILES = ("compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml")
-"""In the order in which compose looks for them."""
 OVERRIDES = (
     "compose.override.yml",
     "compose.override.yaml",
@@ -35,7 +34,7 @@ _PASSED = ("PATH", "DOCKER_HOST")
 
 def find_files(root: Path) -> tuple[Path, ...]:
     """The folder's compose file and what overrides it; nothing where there is none."""
-    main = next((root / name for name in FILES if (root / name).is_file()), None)
+    main = next((root / name for name in COMPOSE_FILES if (root / name).is_file()), None)
     if main is None:
         return ()
     override = next((root / name for name in OVERRIDES if (root / name).is_file()), None)

@@ -9,6 +9,9 @@ from typing import Any, Literal, TypeAlias
 
 from dockwright.errors import UsageError
 
+COMPOSE_FILES = ("compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml")
+"""In the order in which compose looks for them."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FolderSource:

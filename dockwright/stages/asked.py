@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dockwright.domain.source import Tree
+from dockwright.domain.source import COMPOSE_FILES, Tree
 from dockwright.errors import ComposeFileWrong, NoDockerfile, UnsafeSource
 from dockwright.stages.context import StageContext
 
@@ -49,6 +49,7 @@ def composition(ctx: StageContext, tree: Tree) -> Composition | None:
     request = ctx.request
     has_dockerfile = request.dockerfile is not None or (tree.root / "Dockerfile").is_file()
     if has_dockerfile and not request.is_for_up and request.service in {None, SERVICE}:
+        _tell_left_aside(ctx, tree)
         return None
     from dockwright.docker import compose
     from dockwright.insight.compose import read
@@ -64,6 +65,12 @@ def composition(ctx: StageContext, tree: Tree) -> Composition | None:
         if recipe.left_out:
             ctx.log(f"{recipe.service}: the build goes without the compose file's {', '.join(recipe.left_out)}")
     return found
+
+
+def _tell_left_aside(ctx: StageContext, tree: Tree) -> None:
+    file = next((name for name in COMPOSE_FILES if (tree.root / name).is_file()), None)
+    if file is not None and ctx.request.dockerfile is None:
+        ctx.log(f"The Dockerfile alone is built; the services of {file}: dockwright up, or build --service NAME")
 
 
 def _check_inside(root: Path, recipe: Recipe) -> None:
