@@ -150,6 +150,10 @@ def for_this_host(ctx: StageContext, plan: ServicePlan, folder: Path) -> Service
     ctx.log(f"The front end {syntax} cannot be reached: the builder's own is used, without the line # syntax=")
     copy = folder / "Dockerfile"
     copy.write_text(without_syntax(plan.dockerfile_text), encoding="utf-8", errors="surrogateescape")
+    # The builder looks for it beside the Dockerfile that it is given.
+    own_ignore = plan.dockerfile.with_name(f"{plan.dockerfile.name}.dockerignore")
+    if own_ignore.is_file():
+        copy.with_name("Dockerfile.dockerignore").write_bytes(own_ignore.read_bytes())
     return replace(plan, dockerfile=copy)
 
 
