@@ -101,15 +101,20 @@ def cleanup(
 def by_policy(state: State) -> list[dict[str, Any]]:
     """What a server does every so often: each client's clean-up, with its name beside what `cleanup` answers.
 
-    An isolated builder that runs keeps no more than its cache may take; one that is stopped is left so.
+    An isolated builder that runs keeps no more than its cache may take; one that is stopped is left so. What fails for
+    one client is told in its "failed", and the others are cleaned up all the same.
     """
     with state.session() as session:
         clients = session.scalars(select(Client.id).order_by(Client.id)).all()
     swept = []
     for client_id in clients:
         one = state.of_client(client_id)
-        swept.append({"client": one.client, **cleanup(one)})
-        _prune_builder(one)
+        answer = {"client": one.client, **cleanup(one)}
+        try:
+            _prune_builder(one)
+        except (DockwrightError, OSError) as error:
+            answer["failed"].append(f"the builder of {one.client}: {error}")
+        swept.append(answer)
     return swept
 
 

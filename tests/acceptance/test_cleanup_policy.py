@@ -130,6 +130,19 @@ def test_a_server_cleans_up_for_each_client_and_a_client_for_itself(home: Home, 
     assert answers == {home.client: [str(workspace), ours[0]], other: []}
 
 
+def test_a_builder_that_fails_keeps_no_other_client_from_being_cleaned_up(home: Home) -> None:
+    assert home.run("builds", "--json").json == []  # makes the database
+    left = home.path / "contexts" / "local-later.gone.web"
+    left.mkdir(parents=True)
+    for number, slug in ((2, "No Builder's Name"), (3, "local-later")):
+        home.rows("INSERT INTO clients (id, slug, name, created_at) VALUES (?, ?, 'C', '2026-01-01')", number, slug)
+    environ = {"DOCKWRIGHT_HOME": str(home.path), "BUILD_ISOLATION": "isolated"}
+    answers = cleanup.by_policy(State(settings_module.load(environ, home.path / "none")))
+    assert [answer["client"] for answer in answers][1:] == ["No Builder's Name", "local-later"]
+    assert len(answers[1]["failed"]) == 1 and "No Builder's Name" in answers[1]["failed"][0]
+    assert answers[2]["removed"] == [str(left)]
+
+
 def test_too_little_disk_leaves_nothing_and_says_what_a_cleanup_frees(home: Home, folder: Folder) -> None:
     other = folder("other", PAGES)
     (other / "big").write_bytes(secrets.token_bytes(5_000_000))

@@ -54,7 +54,7 @@ class _Answers(BaseHTTPRequestHandler):
                 return
         self._run_backend(path, query)
 
-    do_POST = do_GET
+    do_POST = do_GET  # noqa: N815
 
     def _run_backend(self, path: str, query: str) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
