@@ -9,7 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from small_app import HEALTH_COMMAND, Load, World, images_fixture, wait_for, world_fixture  # noqa: F401
+from load import Load
+from small_app import HEALTH_COMMAND, World, images_fixture, wait_for, world_fixture  # noqa: F401
 
 from dockwright.domain.build import BuildRequest, History
 from dockwright.domain.events import Event

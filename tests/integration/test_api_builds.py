@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,21 +25,8 @@ STATUS_FIELDS = {
 
 
 @pytest.fixture
-def api(tmp_path: Path, database: dict[str, str]) -> Iterator[Api]:
-    api = Api(tmp_path / "home", database)
-    yield api
-    api.close()
-
-
-@pytest.fixture
 def ask(api: Api) -> Caller:
     return api.caller("member")
-
-
-@pytest.fixture
-def project(ask: Caller) -> int:
-    body = {"name": "Bot", "source": {"kind": "template", "template": "chatbot"}}
-    return int(ask.post("projects", body, status=201)["id"])
 
 
 def _claim(api: Api) -> Claim:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -29,21 +27,8 @@ TOLD = Explanation(
 
 
 @pytest.fixture
-def api(tmp_path: Path, database: dict[str, str]) -> Iterator[Api]:
-    api = Api(tmp_path / "home", database)
-    yield api
-    api.close()
-
-
-@pytest.fixture
 def ask(api: Api) -> Caller:
     return api.caller("viewer")
-
-
-@pytest.fixture
-def project(api: Api) -> int:
-    body = {"name": "Bot", "source": {"kind": "template", "template": "chatbot"}}
-    return int(api.caller("member").post("projects", body, status=201)["id"])
 
 
 def built(

@@ -40,13 +40,6 @@ def _served(api: Api) -> Iterator[str]:
     thread.join()
 
 
-@pytest.fixture
-def api(tmp_path: Path, database: dict[str, str]) -> Iterator[Api]:
-    api = Api(tmp_path / "home", database)
-    yield api
-    api.close()
-
-
 def _fill(caller: Caller) -> None:
     """Something to be found under small numbers."""
     template = {"kind": "template", "template": "chatbot"}

@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from api_caller import Api, Caller
 
 from dockwright.db.tables import DockerImage, Release, now
-
-
-@pytest.fixture
-def api(tmp_path: Path, database: dict[str, str]) -> Iterator[Api]:
-    api = Api(tmp_path / "home", database)
-    yield api
-    api.close()
 
 
 @pytest.fixture

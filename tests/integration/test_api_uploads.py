@@ -7,7 +7,6 @@ import io
 import os
 import tarfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,13 +17,6 @@ from dockwright.process import Cancel
 from dockwright.sources import bounds, upload
 
 GZIP = {"Content-Type": "application/gzip"}
-
-
-@pytest.fixture
-def api(tmp_path: Path, database: dict[str, str]) -> Iterator[Api]:
-    api = Api(tmp_path / "home", database)
-    yield api
-    api.close()
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from load import Load
 
 from dockwright.domain.product import Instance, Product
 from dockwright.errors import Conflict, PortTaken, UsageError
@@ -153,44 +154,10 @@ def get(product: Product, path: str = "/", headers: dict[str, str] | None = None
         return answer.status, answer.read().decode()
 
 
-class Load:
-    """Clients with keep-alive connections, each of which asks as fast as it is answered."""
-
-    def __init__(self, product: Product, clients: int = 8) -> None:
-        self.product = product
-        self.answers: list[str] = []
-        self.failures: list[str] = []
-        self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._ask, daemon=True) for _ in range(clients)]
-
-    def __enter__(self) -> Load:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join(30)
-
-    def _ask(self) -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", self.product.port, timeout=30)
-        while not self._stop.is_set():
-            try:
-                connection.request("GET", "/")
-                answer = connection.getresponse()
-                text = answer.read().decode()
-                (self.answers if answer.status == 200 else self.failures).append(text)
-            except (OSError, http.client.HTTPException) as error:
-                self.failures.append(repr(error))
-                connection.close()
-        connection.close()
-
-
 def test_switches_under_load_lose_no_request(edge: Edge, product: Product, apps: list[App]) -> None:
     blue, _ = apps
     edge.ensure(product, [blue.instance()])
-    with Load(product) as load:
+    with Load(product.port) as load:
         for number in range(20):
             seen = len(load.answers)
             edge.switch(product, [apps[(number + 1) % 2].instance()])
