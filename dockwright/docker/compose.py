@@ -59,20 +59,27 @@ def arguments(files: tuple[Path, ...], *words: str, name: str | None = None) -> 
 
 
 def config(
-    files: tuple[Path, ...], *, is_trusted: bool, cancel: Cancel, warn: Callable[[str], None] = lambda _: None
+    files: tuple[Path, ...],
+    *,
+    is_trusted: bool,
+    cancel: Cancel,
+    warn: Callable[[str], None] = lambda _: None,
+    with_profiles: bool = False,
 ) -> dict[str, Any]:
     """The canonical document: variables put in, files that it includes or extends merged, paths absolute.
 
+    `with_profiles` has the services of every profile in it, not only those of the profiles that are chosen now.
     A file that is not the user's own sees no variables of this machine, and no file outside its folder. Raises
     `ComposeFileWrong` with what compose says of it, `UnsafeSource`, `ToolMissing`.
     """
-    begun = _begun.pop(files, None)
+    begun = None if with_profiles else _begun.pop(files, None)
     if is_trusted:
-        done = (begun or _Reading(files, cancel)).result()
+        done = (begun or _Reading(files, cancel, with_profiles)).result()
     else:
         _check_inside(files)
         passed = [f"{name}={os.environ[name]}" for name in _PASSED if name in os.environ]
-        command = ["env", "-i", *passed, "COMPOSE_EXPERIMENTAL_GIT_REMOTE=0", *_config_command(files)]
+        command = ["env", "-i", *passed, "COMPOSE_EXPERIMENTAL_GIT_REMOTE=0"]
+        command += _config_command(files, with_profiles)
         done = process.run(command, cwd=files[0].parent, cancel=cancel)
     lines = [_plain(line) for line in done.stderr.decode(errors="replace").splitlines() if line.strip()]
     if done.returncode != 0:
@@ -97,16 +104,17 @@ def begin_config(files: tuple[Path, ...], cancel: Cancel) -> None:
 class _Reading(threading.Thread):
     """Compose at work on a file."""
 
-    def __init__(self, files: tuple[Path, ...], cancel: Cancel) -> None:
+    def __init__(self, files: tuple[Path, ...], cancel: Cancel, with_profiles: bool = False) -> None:
         super().__init__(name="compose-config", daemon=True)
-        self._files, self._cancel = files, cancel
+        self._files, self._cancel, self._with_profiles = files, cancel, with_profiles
         self._done: subprocess.CompletedProcess[bytes] | None = None
         self._error: BaseException | None = None
         self.start()
 
     def run(self) -> None:
         try:
-            self._done = process.run(_config_command(self._files), cwd=self._files[0].parent, cancel=self._cancel)
+            command = _config_command(self._files, self._with_profiles)
+            self._done = process.run(command, cwd=self._files[0].parent, cancel=self._cancel)
         except BaseException as error:  # noqa: BLE001 - raised again by whoever asks for the result
             self._error = error
 
@@ -121,8 +129,9 @@ class _Reading(threading.Thread):
 _begun: dict[tuple[Path, ...], _Reading] = {}
 
 
-def _config_command(files: tuple[Path, ...]) -> list[str]:
-    return [plugin(), *arguments(files, "config", "--format=json")]
+def _config_command(files: tuple[Path, ...], with_profiles: bool = False) -> list[str]:
+    profiles = ["--profile=*"] if with_profiles else []
+    return [plugin(), *profiles, *arguments(files, "config", "--format=json")]
 
 
 def _plain(line: str) -> str:
