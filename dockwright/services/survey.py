@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -18,10 +18,10 @@ from dockwright.insight import context as contexts
 from dockwright.insight import evidence as evidences
 from dockwright.insight import ignore, suggestions, usage
 from dockwright.insight.ballast import ballast
+from dockwright.insight.compose_file import ComposeFile, ServiceBuild, builds, read_compose
 from dockwright.insight.dockerfile import Dockerfile, parse
 from dockwright.insight.findings import Finding
 from dockwright.insight.inputs import image_refs
-from dockwright.insight.rules_compose import ComposeFile, ServiceBuild, builds, read_compose
 from dockwright.insight.selection import Context
 from dockwright.insight.subject import ImageConfig, environment
 from dockwright.insight.suggestions import Suggested
@@ -67,33 +67,47 @@ def look(path: Path) -> Folder:
     root = Path(source.path)
     files = tuple(root / name for name in COMPOSE_FILES if (root / name).is_file())[:1]
     compose = _compose(root, files[0]) if files else None
-    found = [
-        Unit(
-            context=(root / build.context).resolve(),
-            dockerfile=(root / build.context / build.dockerfile).resolve(),
-            target=build.target,
-            args=build.args,
-            service=build,
-        )
-        for build in (builds(compose) if isinstance(compose, ComposeFile) else ())
-    ]
-    own = root / "Dockerfile"
-    if own.is_file() and not any(unit.dockerfile == own.resolve() for unit in found):
-        found.insert(0, Unit(context=root, dockerfile=own))
+    found = units_of(root, builds(compose) if isinstance(compose, ComposeFile) else ())
     if not found and not files:
         raise NoDockerfile(
             f"{root} has no Dockerfile and no compose file",
             remedy="Write a Dockerfile there, or give the folder that has one",
         )
-    return Folder(root=root, units=tuple(_distinct(found)), compose=compose, compose_files=files)
+    return Folder(root=root, units=found, compose=compose, compose_files=files)
 
 
-def _distinct(units: Sequence[Unit]) -> list[Unit]:
+def units_of(
+    root: Path, built: Iterable[ServiceBuild], inline: Callable[[ServiceBuild], Path] | None = None
+) -> tuple[Unit, ...]:
+    """What is built, each image once, the folder's own Dockerfile first.
+
+    `inline` answers where a Dockerfile lies that stands in the compose file; without it there are none of those.
+    """
+    found = [
+        Unit(
+            context=(root / build.context).resolve(),
+            dockerfile=(root / build.context / build.dockerfile).resolve()
+            if build.inline is None or inline is None
+            else inline(build),
+            target=build.target,
+            args=build.args,
+            service=build,
+        )
+        for build in built
+        if build.inline is None or inline is not None
+    ]
+    own = root / "Dockerfile"
+    if own.is_file() and not any(unit.dockerfile == own.resolve() for unit in found):
+        found.insert(0, Unit(context=root, dockerfile=own))
+    return _distinct(found)
+
+
+def _distinct(units: Sequence[Unit]) -> tuple[Unit, ...]:
     """Several services may share an image."""
     known: dict[object, Unit] = {}
     for unit in units:
         known.setdefault((unit.context, unit.dockerfile, unit.target, tuple(sorted(unit.args.items()))), unit)
-    return list(known.values())
+    return tuple(known.values())
 
 
 def _compose(root: Path, file: Path) -> ComposeFile | Finding:
