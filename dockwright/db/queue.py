@@ -21,8 +21,8 @@ from dockwright.domain.transitions import ACTIVE, FINISHED, Status
 from dockwright.errors import Conflict, NotFound
 from dockwright.process import is_alive
 
-MAX_ATTEMPTS = 3
-"""How often a build of the queue is begun before the death of its workers is its own failure."""
+MAX_LOSSES = 3
+"""How many attempts of a build of the queue a fault may cut off before that is its own failure."""
 
 _ACTIVE = "status IN ({})".format(", ".join(f"'{status}'" for status in sorted(ACTIVE)))
 _LOCK = 0x0D0C4E57
@@ -46,6 +46,8 @@ class Claim:
     client_id: int
     project_id: int
     attempt: int
+    losses: int = 0
+    """How many of the attempts before were cut off by a fault."""
     task_id: str | None = None
     """Under which Celery keeps its state, where there is Celery."""
     timeout_seconds: int | None = None
@@ -182,7 +184,8 @@ def _take(connection: Connection, build_id: int, worker: str) -> Claim:
     row = connection.execute(
         "UPDATE builds SET status = 'building', worker = ?, attempt = attempt + 1, progress = 0, stage = NULL,"
         f" started_at = ?, lease_until = {connection.after(LEASE_SECONDS)}"
-        " WHERE id = ? AND status = 'queued' RETURNING client_id, project_id, attempt, task_id, timeout_seconds",
+        " WHERE id = ? AND status = 'queued'"
+        " RETURNING client_id, project_id, attempt, losses, task_id, timeout_seconds",
         (worker, now, build_id),
     ).fetchone()
     connection.execute("UPDATE clients SET served_at = ? WHERE id = ?", (now, row[0]))
@@ -192,8 +195,9 @@ def _take(connection: Connection, build_id: int, worker: str) -> Claim:
         client_id=row[0],
         project_id=row[1],
         attempt=row[2],
-        task_id=row[3],
-        timeout_seconds=row[4],
+        losses=row[3],
+        task_id=row[4],
+        timeout_seconds=row[5],
     )
 
 
@@ -273,7 +277,7 @@ class Reaper:
         """(build, attempt) → since when its lease has been seen to be over, in seconds of `time.monotonic`."""
 
     def take_back(self) -> list[int]:
-        """Builds of the queue are queued again, three times; others are `failed`. Returns the ids of both."""
+        """Builds of the queue are queued again until their third loss; others are `failed`. Returns the ids of both."""
         # A lease that ends later than any can was written before the clock was set back.
         begin, end = self._connection.after(0), self._connection.after(2 * LEASE_SECONDS)
         rows = self._connection.execute(
@@ -296,11 +300,13 @@ class Reaper:
 
     def _take_back(self, build_id: int, attempt: int) -> bool:
         """Whether it was this reaper that did it: another one, or the worker itself, may have been quicker."""
+        # One that was given back has counted its loss already, if it was one: `give_back`.
+        losses = "losses + CASE WHEN worker IS NULL THEN 0 ELSE 1 END"
         with transaction(self._connection):
             row = self._connection.execute(
-                "UPDATE builds SET worker = NULL, lease_until = NULL, stage = NULL, status = CASE"
+                f"UPDATE builds SET worker = NULL, lease_until = NULL, stage = NULL, losses = {losses}, status = CASE"
                 " WHEN cancel_requested_at IS NOT NULL THEN 'canceled'"
-                f" WHEN origin = 'cli' OR attempt >= {MAX_ATTEMPTS} THEN 'failed' ELSE 'queued' END"
+                f" WHEN origin = 'cli' OR {losses} >= {MAX_LOSSES} THEN 'failed' ELSE 'queued' END"
                 f" WHERE id = ? AND attempt = ? AND {_ACTIVE} RETURNING status",
                 (build_id, attempt),
             ).fetchone()
@@ -320,12 +326,16 @@ class Reaper:
         )
 
 
-def give_back(connection: Connection, claimed: Claim) -> bool:
-    """A worker lets go of a build that it has not ended, for the reaper to queue it again; false if it has ended."""
+def give_back(connection: Connection, claimed: Claim, *, is_loss: bool) -> bool:
+    """A worker lets go of a build that it has not ended, for the reaper to queue it again; false if it has ended.
+
+    `is_loss`: a fault has cut it off, rather than a server's being stopped, which may happen as often as it likes.
+    """
     with transaction(connection):
         rows = connection.execute(
-            f"UPDATE builds SET worker = NULL WHERE id = ? AND attempt = ? AND {_ACTIVE} RETURNING id",
-            (claimed.build_id, claimed.attempt),
+            "UPDATE builds SET worker = NULL, losses = losses + ?"
+            f" WHERE id = ? AND attempt = ? AND worker IS NOT NULL AND {_ACTIVE} RETURNING id",
+            (int(is_loss), claimed.build_id, claimed.attempt),
         ).fetchall()
     return bool(rows)
 

@@ -238,6 +238,8 @@ class Build(Base):
     lease_until: Mapped[datetime | None]
     attempt: Mapped[int] = mapped_column(default=1)
     """How often it was claimed: who holds an older number has lost the build."""
+    losses: Mapped[int] = mapped_column(default=0, server_default="0")
+    """How many of its attempts were cut off by a fault, as a server that is stopped is none."""
     priority: Mapped[int] = mapped_column(default=0)
     task_id: Mapped[str | None] = mapped_column(String(100))
     image_name: Mapped[str | None] = mapped_column(String(200))

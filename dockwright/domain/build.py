@@ -73,6 +73,8 @@ class BuildRequest:
     """It was asked of a server: what it fetches is not to lead into the server's private network."""
     attempt: int = 1
     """How often the build was begun: an older attempt can write nothing any more."""
+    losses: int = 0
+    """How many of the attempts before were cut off by a fault: see `db.queue.MAX_LOSSES`."""
 
     @property
     def run_env(self) -> dict[str, str]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from dockwright import pipeline
 from dockwright.db import build_rows, explanations, metrics
 from dockwright.db.journal import Journal
-from dockwright.db.queue import MAX_ATTEMPTS, end_lost_builds
+from dockwright.db.queue import MAX_LOSSES, end_lost_builds
 from dockwright.db.stored import storable
 from dockwright.domain.build import STAGE_NAMES, BuildRequest, History, StageResult
 from dockwright.domain.builder import SHARED, Builder
@@ -140,7 +140,8 @@ def to_be_repeated(request: BuildRequest, error: DockwrightError | None) -> bool
     went away."""
     if isinstance(error, Stopping):
         return True
-    return isinstance(error, EngineUnreachable | DatabaseError) and request.is_queued and request.attempt < MAX_ATTEMPTS
+    is_fault = isinstance(error, EngineUnreachable | DatabaseError)
+    return is_fault and request.is_queued and request.losses + 1 < MAX_LOSSES
 
 
 def _redactor(request: BuildRequest) -> Redactor:

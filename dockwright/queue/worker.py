@@ -89,7 +89,8 @@ class Worker:
         started = time.monotonic()
         try:
             document = self._run_claimed(state, claim)
-            if queue.give_back(state.connection, claim):
+            is_loss = document["error"] is not None and document["error"]["code"] != Stopping.code
+            if queue.give_back(state.connection, claim, is_loss=is_loss):
                 log.warning("build.given_back", reason=document["error"]["message"])
                 self._has_lost_engine = not self._is_stopping
                 return
@@ -97,11 +98,11 @@ class Worker:
             self._tell(claim, *_task_state(claim, document))
         except LeaseLost as error:
             log.warning("build.lease_lost", reason=error.message)
-        except (EngineUnreachable, DatabaseError, DiskFull) as error:
+        except (EngineUnreachable, DatabaseError, DiskFull, Stopping) as error:
             log.warning("build.given_back", reason=error.message)
             self._has_lost_engine |= isinstance(error, EngineUnreachable)
             # Where not even this can be written, it is queued again once its lease is over.
-            queue.give_back(state.connection, claim)
+            queue.give_back(state.connection, claim, is_loss=not isinstance(error, Stopping))
         except Exception as error:
             log.exception("build.crashed")
             _fail(state, claim, error)

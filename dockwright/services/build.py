@@ -92,7 +92,8 @@ def request_of(state: State, claim: Claim) -> BuildRequest:
     options = BuildOptions(**_asked(row["options"]))
     request = _request(state, project, source, options, build_id=claim.build_id, profile=profile)
     values = _secret_values(state, project)
-    return replace(request, attempt=claim.attempt, is_queued=True, is_remote=True, secret_values=values)
+    request = replace(request, attempt=claim.attempt, losses=claim.losses)
+    return replace(request, is_queued=True, is_remote=True, secret_values=values)
 
 
 def _secret_values(state: State, project: dict[str, Any]) -> dict[str, str]:

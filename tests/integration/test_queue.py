@@ -24,6 +24,9 @@ from dockwright.domain.events import Event
 from dockwright.domain.transitions import Status
 from dockwright.errors import Canceled, Conflict, LeaseLost, NotFound
 from dockwright.process import Cancel, identity
+from dockwright.queue.worker import Worker
+from dockwright.services.locks import RecoveryLock
+from dockwright.services.state import State
 from dockwright.settings import Settings
 
 MANY = Limits(overall=100, client=100, builder=100)
@@ -333,6 +336,46 @@ def test_three_dead_workers_are_the_build_s_own_failure(db: Connection) -> None:
         Reaper(db).take_back()
     row = db.execute("SELECT status, error_code, attempt FROM builds WHERE id = ?", (build,)).fetchone()
     assert tuple(row) == ("failed", "worker_lost", 3)
+
+
+def test_a_server_that_is_stopped_again_and_again_wears_no_build_out(db: Connection) -> None:
+    build, dead = _enqueue(db, 10), _dead_worker()
+    for _ in range(4):
+        assert queue.give_back(db, _claim(db), is_loss=False)
+        assert Reaper(db).take_back() == [build]
+    assert queue.give_back(db, _claim(db), is_loss=True)
+    Reaper(db).take_back()
+    claim = _claim(db)
+    assert (claim.attempt, claim.losses) == (6, 1)
+    _lose(db, build, dead)
+    Reaper(db).take_back()
+    assert _claim(db).losses == 2
+    _lose(db, build, dead)
+    Reaper(db).take_back()
+    row = db.execute("SELECT status, error_code, attempt, losses FROM builds WHERE id = ?", (build,)).fetchone()
+    assert tuple(row) == ("failed", "worker_lost", 7, 3)
+
+
+def test_a_server_that_is_stopped_before_its_build_has_begun_gives_that_back(
+    settings: Settings, db: Connection
+) -> None:
+    """It waits for a reaper, which removes what the attempt before has left."""
+    build, state = _enqueue(db, 10), State(settings)
+    assert queue.give_back(db, _claim(db), is_loss=True)
+    Reaper(db).take_back()
+    reaper, worker = RecoveryLock(state), Worker(state)
+    assert reaper.try_acquire(build)
+    thread = threading.Thread(target=worker.run_next, args=(state,))
+    thread.start()
+    while not worker.running:
+        time.sleep(0.01)
+    worker.stop()
+    thread.join()
+    row = db.execute("SELECT status, worker, attempt, losses FROM builds WHERE id = ?", (build,)).fetchone()
+    assert tuple(row) == ("building", None, 2, 1)
+    assert Reaper(db).take_back() == [build] and _status(db, build) == "queued"
+    reaper.release()
+    state.close()
 
 
 def test_a_build_that_was_to_be_canceled_is_not_begun_again(db: Connection) -> None:

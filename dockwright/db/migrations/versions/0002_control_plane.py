@@ -99,6 +99,7 @@ def _extend_builds() -> None:
         builds.add_column(sa.Column("created_by", sa.Integer(), nullable=True))
         builds.add_column(sa.Column("builder", sa.String(80), nullable=False, server_default="shared"))
         builds.add_column(sa.Column("progress", sa.Integer(), nullable=False, server_default="0"))
+        builds.add_column(sa.Column("losses", sa.Integer(), nullable=False, server_default="0"))
         builds.add_column(sa.Column("timeout_seconds", sa.Integer(), nullable=True))
         builds.add_column(sa.Column("cancel_requested_at", TIME, nullable=True))
         builds.create_foreign_key("fk_builds_created_by", "users", ["created_by"], ["id"], ondelete="SET NULL")
@@ -117,7 +118,7 @@ def downgrade() -> None:
     op.drop_index("ix_builds_client", "builds")
     with op.batch_alter_table("builds") as builds:
         builds.drop_constraint("fk_builds_created_by", type_="foreignkey")
-        for name in ("origin", "created_by", "builder", "progress", "timeout_seconds", "cancel_requested_at"):
+        for name in ("origin", "created_by", "builder", "progress", "losses", "timeout_seconds", "cancel_requested_at"):
             builds.drop_column(name)
     with op.batch_alter_table("releases") as releases:
         releases.drop_column("secrets")
