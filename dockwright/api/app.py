@@ -8,6 +8,7 @@ from importlib import metadata
 from fastapi import FastAPI
 
 from dockwright.api import bodies, openapi, problems, streams
+from dockwright.api.admissions import Admissions
 from dockwright.api.routes import (
     audit,
     auth,
@@ -62,6 +63,7 @@ def create_app(state: State) -> FastAPI:
     )
     app.state.dockwright = state
     app.state.tails = Tails(state)
+    app.state.admissions = Admissions(state)
     app.state.started_at = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
     for prefix, is_shown in MOUNTS:
         for router in ROUTERS:

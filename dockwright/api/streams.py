@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any
 
@@ -17,6 +18,7 @@ from starlette.requests import HTTPConnection, Request
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from dockwright.api.admissions import Admissions, Watcher
 from dockwright.api.auth import MAX_ID, Viewer
 from dockwright.api.chunks import Chunk
 from dockwright.api.tails import End, Quiet, Tails
@@ -30,7 +32,7 @@ HEADERS = {
 }
 RECONNECT = b"retry: 1000\n\n"
 """In milliseconds: how soon a browser comes back to a server that was started again."""
-SERVICE_RESTART = 1012
+SERVICE_RESTART, POLICY_VIOLATION = 1012, 1008
 DESCRIPTION = """
 As `text/event-stream`, where that is accepted: one of the events `log`, `step`, `stage` and `status` for each event of
 the build, its `id` being the event's `seq`, and `end` with the build's last status when there is nothing more to come.
@@ -41,18 +43,32 @@ A `Last-Event-ID` goes before `from_seq`. Else as JSON lines: one event a line, 
 router = APIRouter(tags=["builds"])
 
 
-def watched(caller: Viewer, build_id: Annotated[int, Path(ge=1, le=MAX_ID)]) -> int:
+@dataclass(frozen=True, slots=True)
+class Feed:
+    """One build, for one watcher, for as long as that one may watch."""
+
+    build_id: int
+    watcher: Watcher
+    tails: Tails
+    admissions: Admissions
+
+    async def events(self, after: int, *, follow: bool) -> AsyncGenerator[Chunk | Quiet | End, None]:
+        """As `Tails.watch`. It is over without `End` as well when the watcher's token is not valid any more."""
+        with self.admissions.watching(self.watcher):
+            async with aclosing(self.tails.watch(self.build_id, after, follow=follow)) as events:
+                async for one in events:
+                    if not await self.admissions.is_admitted(self.watcher):
+                        return
+                    yield one
+
+
+def watched(caller: Viewer, connection: HTTPConnection, build_id: Annotated[int, Path(ge=1, le=MAX_ID)]) -> Feed:
     """Asked once, when a stream begins. Raises `NotFound` for a build of another client."""
-    return builds.get(caller.state, build_id).id
+    found, shared = builds.get(caller.state, build_id).id, connection.app.state
+    return Feed(found, Watcher(caller.token_id, caller.client_id), shared.tails, shared.admissions)
 
 
-def tails_of(connection: HTTPConnection) -> Tails:
-    tails: Tails = connection.app.state.tails
-    return tails
-
-
-BuildId = Annotated[int, Depends(watched)]
-Feed = Annotated[Tails, Depends(tails_of)]
+Watched = Annotated[Feed, Depends(watched)]
 FromSeq = Annotated[int, Query(ge=0, le=MAX_ID, description="The first event that is wanted, by its `seq`.")]
 Follow = Annotated[
     bool | None, Query(description="Go on until the build has ended; unless said, only an event stream does.")
@@ -79,8 +95,7 @@ class EventStream(StreamingResponse):
 )
 async def logs(
     request: Request,
-    build_id: BuildId,
-    tails: Feed,
+    feed: Watched,
     from_seq: FromSeq = 1,
     follow: Follow = None,
     last_event_id: LastEventId = None,
@@ -88,12 +103,12 @@ async def logs(
     as_sse = SSE in request.headers.get("Accept", "")
     after = max(0, from_seq - 1) if last_event_id is None else last_event_id
     source = _sse if as_sse else _lines
-    body = source(tails, build_id, after, follow=as_sse if follow is None else follow)
+    body = source(feed, after, follow=as_sse if follow is None else follow)
     return EventStream(body, media_type=SSE if as_sse else JSON_LINES, headers=HEADERS)
 
 
-async def _sse(tails: Tails, build_id: int, after: int, *, follow: bool) -> AsyncGenerator[bytes, None]:
-    async with aclosing(tails.watch(build_id, after, follow=follow)) as events:
+async def _sse(feed: Feed, after: int, *, follow: bool) -> AsyncGenerator[bytes, None]:
+    async with aclosing(feed.events(after, follow=follow)) as events:
         yield RECONNECT
         async for one in events:
             match one:
@@ -105,8 +120,8 @@ async def _sse(tails: Tails, build_id: int, after: int, *, follow: bool) -> Asyn
                     yield f"event: end\ndata: {_end(one)}\n\n".encode()
 
 
-async def _lines(tails: Tails, build_id: int, after: int, *, follow: bool) -> AsyncGenerator[bytes, None]:
-    async with aclosing(tails.watch(build_id, after, follow=follow)) as events:
+async def _lines(feed: Feed, after: int, *, follow: bool) -> AsyncGenerator[bytes, None]:
+    async with aclosing(feed.events(after, follow=follow)) as events:
         async for one in events:
             match one:
                 case Chunk():
@@ -120,12 +135,12 @@ def _end(end: End) -> str:
 
 
 @router.websocket("/ws/builds/{build_id}")
-async def follow_by_websocket(websocket: WebSocket, build_id: BuildId, tails: Feed, from_seq: FromSeq = 1) -> None:
+async def follow_by_websocket(websocket: WebSocket, feed: Watched, from_seq: FromSeq = 1) -> None:
     """A message for each event, then `{"kind": "end", "status": …}` and a close with 1000."""
     await websocket.accept()
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(partial(_until_gone, websocket, tasks.cancel_scope))
-        await _send_messages(websocket, tails, build_id, max(0, from_seq - 1))
+        await _send_messages(websocket, feed, max(0, from_seq - 1))
         tasks.cancel_scope.cancel()
 
 
@@ -136,10 +151,10 @@ async def _until_gone(websocket: WebSocket, sending: anyio.CancelScope) -> None:
     sending.cancel()
 
 
-async def _send_messages(websocket: WebSocket, tails: Tails, build_id: int, after: int) -> None:
-    code = SERVICE_RESTART
+async def _send_messages(websocket: WebSocket, feed: Feed, after: int) -> None:
+    code = None
     try:
-        async with aclosing(tails.watch(build_id, after, follow=True)) as events:
+        async with aclosing(feed.events(after, follow=True)) as events:
             async for one in events:
                 match one:
                     case Chunk():
@@ -148,6 +163,8 @@ async def _send_messages(websocket: WebSocket, tails: Tails, build_id: int, afte
                     case End():
                         await websocket.send_text(_end(one))
                         code = 1000
+        if code is None:
+            code = POLICY_VIOLATION if feed.admissions.has_refused(feed.watcher) else SERVICE_RESTART
         await websocket.close(code)
     except WebSocketDisconnect:
         return

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Literal, cast
+from typing import Any, Literal, NamedTuple, cast
 
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from dockwright.db.tables import AccessToken, now
+from dockwright.db.tables import AccessToken, User, now
 from dockwright.domain.roles import Role
 from dockwright.errors import Conflict, NotFound
 from dockwright.services import audit
@@ -74,6 +75,22 @@ def identify(state: State, value: str) -> Identity | None:
     if is_noted_long_ago:
         _note_use(state, token_id)
     return Identity(token_id=token_id, user_id=user_id, email=email, role=cast("Role", role), client_id=client_id)
+
+
+class Standing(NamedTuple):
+    """What the user of a token that is valid may do."""
+
+    role: Role
+    client_id: int | None
+
+
+def standing(state: State, token_ids: Collection[int]) -> dict[int, Standing]:
+    """Of those that are still valid, by their ids."""
+    is_over = AccessToken.expires_at.is_not(None) & (AccessToken.expires_at <= now())
+    query = select(AccessToken.id, User.role, User.client_id).join(User, User.id == AccessToken.user_id)
+    with state.session() as session:
+        rows = session.execute(query.where(AccessToken.id.in_(token_ids), User.is_active, ~is_over)).all()
+    return {token_id: Standing(cast("Role", role), client_id) for token_id, role, client_id in rows}
 
 
 def _note_use(state: State, token_id: int) -> None:

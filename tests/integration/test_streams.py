@@ -21,7 +21,7 @@ from servers import Postgres
 from websockets.exceptions import ConnectionClosedError, InvalidStatus
 
 from dockwright import settings as settings_module
-from dockwright.api import tails
+from dockwright.api import admissions, tails
 from dockwright.api.app import create_app
 from dockwright.api.chunks import CHUNK_BYTES
 from dockwright.api.stopping import StreamServer
@@ -30,7 +30,7 @@ from dockwright.db import queue
 from dockwright.db.connection import Connection, transaction
 from dockwright.db.journal import Journal, insert_events, last_seq
 from dockwright.db.queue import Limits
-from dockwright.db.tables import Client, Project, User
+from dockwright.db.tables import AccessToken, Client, Project, User, now
 from dockwright.domain.events import Event
 from dockwright.domain.redaction import Redactor
 from dockwright.process import Cancel, identity
@@ -517,6 +517,43 @@ def test_a_question_that_makes_no_sense_is_refused(site: Site, query: str) -> No
 
 def test_a_last_event_id_that_is_no_number_is_refused(site: Site) -> None:
     assert site.get(site.finished(1), Last_Event_ID="abc").status == 422
+
+
+@pytest.mark.parametrize("how", ["the token is deleted", "the user may not sign in", "the session is over", "moved"])
+def test_who_may_not_watch_any_more_is_sent_away(site: Site, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(admissions, "CHECK_SECONDS", 0.2)
+    monkeypatch.setattr(tails, "KEEP_ALIVE_SECONDS", 0.1)
+    with site.state.session() as session:
+        session.add(User(id=103, client_id=1, email="3@x", password_hash="", role="viewer"))
+        session.flush()
+        token, row = tokens.issue(session, 103, "session")
+    other = {"Authorization": f"Bearer {token}"}
+    log = site.journal()
+    with log:
+        log.sink(Event("log", "hello", time.time()))
+        log.flush()
+        answer, lines = site.follow(log.build_id, **other), site.get(log.build_id, "?follow=true", **other)
+        websocket, stays = site.websocket(log.build_id, token), site.follow(log.build_id)
+        wait_until(lambda: site.watchers(log.build_id) == 4)
+        with site.state.session() as session:
+            user, kept = session.get_one(User, 103), session.get_one(AccessToken, row.id)
+            if how == "the token is deleted":
+                session.delete(kept)
+            elif how == "the user may not sign in":
+                user.is_active = False
+            elif how == "the session is over":
+                kept.expires_at = now()
+            else:
+                user.client_id = 2
+        wait_until(lambda: site.watchers(log.build_id) == 1)
+        log.sink(Event("log", "a secret of later", time.time()))
+        log.finish("succeeded", {})
+    texts = [answer.read().decode(), lines.read().decode()]
+    with pytest.raises(ConnectionClosedError):
+        texts += iter(websocket)  # type: ignore[arg-type]
+    assert len(texts) >= 3 and not any("later" in text or "succeeded" in text for text in texts)
+    assert websocket.close_code == 1008
+    checked(list(received(stays)), site.stored(log.build_id))
 
 
 def test_a_server_that_stops_ends_its_streams_and_does_not_wait_for_who_does_not_read(site: Site) -> None:
