@@ -33,6 +33,7 @@ class Server:
         self.app = create_app(self.state)
         self.tails: Tails = self.app.state.tails
         self.app.router.lifespan_context = self._lifespan
+        self._parts: tuple[Upkeep | EmbeddedQueue | ReaperThread, ...] = ()
 
     @property
     def url(self) -> str:
@@ -53,7 +54,7 @@ class Server:
         # A request waits no longer than this for a thread that computes; by default it is 5 ms.
         sys.setswitchinterval(0.0005)
         ready()
-        StreamServer(config, self.tails).run(sockets=[listening])
+        StreamServer(config, self.tails, self._tell_to_end).run(sockets=[listening])
 
     def _listen(self) -> socket.socket:
         try:
@@ -76,22 +77,29 @@ class Server:
             yield
 
     def _start(self, running: ExitStack) -> None:
-        if self.state.settings.queue_backend == "embedded":
-            queue = EmbeddedQueue(self.state)
-            self.app.state.queue = queue
-            queue.start()
-            running.callback(queue.stop)
-        else:
-            reaper = ReaperThread(self.state)
-            reaper.start()
-            running.callback(self.state.bus.close)
-            running.callback(reaper.stop)
-        upkeep = Upkeep(self.state)
-        upkeep.start()
-        running.callback(upkeep.stop)
+        """Left in the reverse order: all are told before one is waited for, so that the upkeep does not begin to clean
+        up while builds end, nor a worker a build while the upkeep does. Builds come first: theirs is the work that must
+        be undone in time. What they tell of it through is closed last."""
+        running.callback(self.state.bus.close)
+        self._parts = (Upkeep(self.state), self._queue())
+        for part in self._parts:
+            part.start()
+            running.callback(part.stop)
+        running.callback(self._tell_to_end)
         # What is there by now stays: the collector need not look through all of it again while a request waits.
         gc.collect()
         gc.freeze()
+
+    def _queue(self) -> EmbeddedQueue | ReaperThread:
+        """Where the workers are elsewhere, what is left of it here is to watch over them."""
+        if self.state.settings.queue_backend != "embedded":
+            return ReaperThread(self.state)
+        queue = self.app.state.queue = EmbeddedQueue(self.state)
+        return queue
+
+    def _tell_to_end(self) -> None:
+        for part in self._parts:
+            part.end()
 
 
 def _distributed(state: State) -> State:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Callable
 
 import uvicorn
 
@@ -14,11 +15,13 @@ PATIENCE_SECONDS = 1.0
 
 
 class StreamServer(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config, tails: Tails) -> None:
+    def __init__(self, config: uvicorn.Config, tails: Tails, tell: Callable[[], None] = lambda: None) -> None:
+        """`tell` is called when it begins to stop: what else is to end does so while requests are answered."""
         super().__init__(config)
-        self._tails = tails
+        self._tails, self._tell = tails, tell
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._tell()
         self._tails.close()
         dropping = asyncio.create_task(self._drop_those_who_do_not_read())
         await super().shutdown(sockets)

@@ -37,12 +37,17 @@ class EmbeddedQueue:
         for thread in (self._reaper, *self._threads):
             thread.start()
 
-    def stop(self) -> None:
-        """Ends when every build that ran has been given back to the queue."""
+    def end(self) -> None:
+        """Claims nothing more, and tells the builds that run to end. Waits for none of it."""
         self.worker.stop()
+        self._reaper.end()
         with self._wake:
             self._ended = True
             self._wake.notify_all()
+
+    def stop(self) -> None:
+        """Ends when every build that ran has been given back to the queue."""
+        self.end()
         for thread in self._threads:
             thread.join()
         self._forget()

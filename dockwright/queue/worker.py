@@ -212,6 +212,10 @@ class ReaperThread(threading.Thread):
         self._state.bus.written(build_id)
         self._state.bus.queued(build_id)
 
-    def stop(self) -> None:
+    def end(self) -> None:
+        """Looks for no more of them: whoever runs on does, or the next start."""
         self._ended.set()
+
+    def stop(self) -> None:
+        self.end()
         self.join(timeout=10)

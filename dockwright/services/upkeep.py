@@ -44,8 +44,12 @@ class Upkeep(threading.Thread):
             self._ended.wait(EDGE_SECONDS)
         self._state.close()
 
-    def stop(self) -> None:
+    def end(self) -> None:
+        """Begins nothing more."""
         self._ended.set()
+
+    def stop(self) -> None:
+        self.end()
         self.join(timeout=30)
 
     def _try(self, work: Callable[[], None]) -> None:
@@ -62,6 +66,8 @@ class Upkeep(threading.Thread):
         with self._state.session() as session:
             rows = session.scalars(select(tables.Product).where(tables.Product.status == "running")).all()
         for row in rows:
+            if self._ended.is_set():
+                return
             self._try(partial(self._ensure_edge, row, edge))  # one that cannot start keeps no other from it
 
     def _ensure_edge(self, row: tables.Product, edge: Edge) -> None:
