@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from dockwright.cli.output import counted, json_option, print_json, say, size
+from dockwright.cli.output import counted, json_option, pairs, print_json, say, size
 from dockwright.cli.session import cancel_on_signal
 
 if TYPE_CHECKING:
@@ -19,9 +20,15 @@ _MARKS = {"error": "✘", "warning": "!", "info": "·"}
 
 @click.command(short_help="Find what is wrong before anything is built.")
 @click.argument("path", metavar="[PATH]", type=click.Path(path_type=Path), default=".")
+@click.option(
+    "--build-arg",
+    metavar="K=V",
+    multiple=True,
+    help="A build argument; a name alone takes its value from the environment.",
+)
 @click.option("--resolve", is_flag=True, help="Ask pip whether requirements fit together; takes an index and seconds.")
 @json_option
-def check(path: Path, resolve: bool, as_json: bool) -> None:
+def check(path: Path, build_arg: tuple[str, ...], resolve: bool, as_json: bool) -> None:
     """Find what is wrong with a folder before anything is built.
 
     Dockerfile, compose file, requirements, secrets, the context, base images. Only errors make it fail.
@@ -32,7 +39,8 @@ def check(path: Path, resolve: bool, as_json: bool) -> None:
     from dockwright import settings
     from dockwright.services.check import check as look
 
-    checked = look(settings.load(), path, cancel_on_signal(), with_pip=resolve)
+    args = pairs(build_arg, "--build-arg", os.environ)
+    checked = look(settings.load(), path, cancel_on_signal(), with_pip=resolve, args=args)
     if as_json:
         findings = [one.as_dict() for one in checked.findings]
         print_json({"ok": checked.is_ok, "findings": findings, "contexts": list(checked.contexts)})

@@ -1,4 +1,4 @@
-"""A compose file: what it builds, and where in it something stands. Read without a Docker plug-in, so also where none is.
+"""A compose file: what it builds, and where in it something stands. Read without the plug-in, so also where none is.
 
 All values are texts, as they are written: a port like 22:22 is a number of seconds to YAML, and a port to Compose.
 Where the plug-in is, `understood` lays what compose makes of the files over what is written in them: variables put in,
@@ -30,7 +30,6 @@ class ServiceBuild:
     """The `build` of a service."""
 
     service: str
-    line: int
     context: str
     """Folder, from the compose file's own."""
     dockerfile: str
@@ -235,7 +234,6 @@ def _build(compose: ComposeFile, name: str, service: Value, build: dict[str, Val
         return None
     return ServiceBuild(
         service=name,
-        line=int(compose.place(name, "build").rpartition(":")[2]),
         context=posixpath.normpath(context),
         dockerfile=dockerfile,
         inline=inline,

@@ -5,6 +5,7 @@ Nothing is fetched: told is what the files say of themselves. `resolve` in `serv
 
 from __future__ import annotations
 
+import codecs
 import posixpath
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -24,6 +25,14 @@ _DIRECT = re.compile(
     r"(?:\.{0,2}/|[A-Za-z]:\\|\.$|(?:[a-z+]+://)|(?:git|hg|svn|bzr)\+|\S+\.(?:whl|tar\.gz|zip)(?:$|\s))"
 )
 _CONSTRAINS = re.compile(r"(?:-c|--constraint)")
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8"),
+    # Those of 32 bits begin like those of 16.
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
 _EDITABLE = re.compile(r"(?:-e|--editable)\b")
 
 
@@ -87,6 +96,12 @@ class Files:
             )
             return
         self.entries.append(Entry(requirement=requirement, place=place, text=text, is_constraint=is_constraint))
+
+
+def decoded(content: bytes) -> str:
+    """As pip reads it, for which a byte order mark says how the file is written."""
+    encoding = next((name for mark, name in _MARKS if content.startswith(mark)), "utf-8")
+    return content.decode(encoding, errors="replace").removeprefix("\ufeff")
 
 
 def _logical_lines(text: str) -> Iterator[tuple[int, str]]:

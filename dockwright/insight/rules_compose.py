@@ -140,7 +140,7 @@ def _paths(compose: ComposeFile, name: str, service: Value, is_there: Callable[[
 
 
 def _build_paths(compose: ComposeFile, build: ServiceBuild, is_there: Callable[[str], bool]) -> Iterator[Finding]:
-    place = f"{compose.path}:{build.line}"
+    place = compose.place(build.service, "build")
     if not is_there(build.context):
         message = f'The service "{build.service}" is built from {build.context}, and there is no such folder'
         yield found("compose_path_missing", place, message, "Correct the path, which is seen from the compose file")

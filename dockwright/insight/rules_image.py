@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from dockwright.insight.dockerfile import Instruction, Target
 from dockwright.insight.findings import Finding
 from dockwright.insight.replay import SCRATCH
 from dockwright.insight.selection import is_remote
 from dockwright.insight.subject import Subject
+from dockwright.insight.unset import unset_in
 from dockwright.insight.usage import is_there
 
 _SERVER = re.compile(
@@ -41,12 +42,28 @@ def image_names(subject: Subject) -> Iterator[tuple[Target, Instruction, str]]:
     """Images from elsewhere that the needed targets are FROM or copy from, with the instruction that names each."""
     for target in subject.needed:
         base = subject.recipe.bases[target.index]
-        if base.image:
+        if base.image and target.index not in subject.unset and not subject.is_elsewhere(base.image):
             yield target, target.origin, base.image
         for instruction in target.instructions:
             for origin in subject.recipe.origins_of(target, instruction):
-                if origin.image:
+                if origin.image and not subject.is_elsewhere(origin.image):
                     yield target, instruction, origin.image
+
+
+def bases_without_value(subject: Subject) -> Iterator[Finding]:
+    for target in subject.dockerfile.targets:
+        if names := subject.unset.get(target.index):
+            yield _without_value(subject, target.origin, f"FROM {target.base} names no image", names)
+
+
+def _without_value(subject: Subject, instruction: Instruction, problem: str, names: Sequence[str]) -> Finding:
+    has = "has no value" if len(names) == 1 else "have no values"
+    return subject.found(
+        "arg_without_value",
+        instruction,
+        f"{problem}: {' and '.join(f'${name}' for name in names)} {has} here",
+        f"Pass it with {' '.join(f'--build-arg {name}=…' for name in names)} (also to check), or give it a default",
+    )
 
 
 def unknown_origins(subject: Subject) -> Iterator[Finding]:
@@ -70,7 +87,10 @@ def missing_sources(subject: Subject) -> Iterator[Finding]:
     """Not those of which the file is there and `.dockerignore` leaves it out: whoever knows the disk tells that."""
     needed = {target.index for target in subject.needed}
     for use in subject.uses:
-        if not is_there(use):
+        if not is_there(use) and (names := unset_in(subject, use)):
+            problem = f"{use.instruction.keyword} takes in {use.source}, and the context has no such file"
+            yield _without_value(subject, use.instruction, problem, names)
+        elif not is_there(use):
             code = "copy_source_missing" if use.target.index in needed else "copy_source_missing_unused"
             yield subject.found(
                 code,
@@ -216,6 +236,7 @@ def working_folders(subject: Subject) -> Iterator[Finding]:
 
 RULES = (
     base_tags,
+    bases_without_value,
     unknown_origins,
     missing_sources,
     remote_adds,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from dockwright.insight.dockerfile import Instruction, Target, declared_args
 from dockwright.insight.findings import Finding, found
@@ -169,9 +169,9 @@ def _declared_in_targets(subject: Subject) -> set[str]:
     }
 
 
-def unknown_args(subject: Subject, place: str) -> Iterator[Finding]:
+def unknown_args(subject: Subject, names: Iterable[str], place: str) -> Iterator[Finding]:
     """Build arguments that are passed, and that no ARG declares. `place`: where they are passed."""
-    for name in subject.args:
+    for name in names:
         if name not in declared_args(subject.dockerfile) | _PREDEFINED | platform_args("linux/amd64").keys():
             yield found(
                 "arg_unknown",

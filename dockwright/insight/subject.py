@@ -34,6 +34,10 @@ class Subject:
     read: Callable[[str], str] = lambda _path: ""
     """The text of a small file of the context, "" where it is none."""
     is_for_gpu: bool = False
+    contexts: frozenset[str] = frozenset()
+    """Names of contexts beside the main one, which stand for images of those names."""
+    unset: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
+    """Number of a build target → arguments without a value that its FROM is made of."""
 
     @cached_property
     def recipe(self) -> Recipe:
@@ -47,6 +51,14 @@ class Subject:
     @cached_property
     def needed(self) -> list[Target]:
         return self.recipe.needed(self.final)
+
+    @cached_property
+    def unset_names(self) -> frozenset[str]:
+        return frozenset(name for names in self.unset.values() for name in names)
+
+    def is_elsewhere(self, image: str) -> bool:
+        """Whether a context that is named like the image stands for it."""
+        return bool({image, familiar(image)} & self.contexts)
 
     def chain(self, target: Target) -> list[Target]:
         """The targets that it is FROM, the first one first, and itself: what they do is all in its image."""
@@ -80,6 +92,11 @@ class Subject:
 
     def found(self, code: str, instruction: Instruction, message: str, remedy: str) -> Finding:
         return found(code, f"{self.place}:{instruction.line}", message, remedy)
+
+
+def familiar(image: str) -> str:
+    """As BuildKit looks for an image among the named contexts."""
+    return image.removeprefix("docker.io/").removeprefix("library/").removesuffix(":latest")
 
 
 def environment(config: ImageConfig) -> dict[str, str]:

@@ -5,22 +5,29 @@ from __future__ import annotations
 import os
 import posixpath
 import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import MappingProxyType
 from typing import Any
 
-from dockwright.errors import ComposeFileWrong, DockerfileSyntax, ToolMissing
+from dockwright.errors import DockerfileSyntax
 from dockwright.insight import requirements, rules_context, rules_image, rules_packages, rules_steps, rules_variables
-from dockwright.insight.findings import Finding, arranged, found, without_silenced
+from dockwright.insight.compose_file import ComposeFile
+from dockwright.insight.dockerfile import parse
+from dockwright.insight.findings import Finding, arranged, found, softened, without_silenced
 from dockwright.insight.rules_compose import findings as compose_findings
 from dockwright.insight.subject import Subject, commands
+from dockwright.insight.unset import STAND_IN, unset_bases
 from dockwright.insight.usage import Use, is_there
 from dockwright.process import Cancel
 from dockwright.services import resolving
+from dockwright.services.composed import Composed, composed
 from dockwright.services.known_images import KnownImages
 from dockwright.services.survey import Folder, Survey, Unit, look
 from dockwright.settings import Settings
+from dockwright.stages.base_images import NAME
 
 RULES: tuple[Callable[[Subject], Iterator[Finding]], ...] = (
     *rules_image.RULES,
@@ -42,17 +49,25 @@ class Checked:
         return all(one.severity != "error" for one in self.findings)
 
 
-def check(settings: Settings, path: Path, cancel: Cancel, *, with_pip: bool = False) -> Checked:
+def check(
+    settings: Settings,
+    path: Path,
+    cancel: Cancel,
+    *,
+    with_pip: bool = False,
+    args: Mapping[str, str] = MappingProxyType({}),
+) -> Checked:
     """`with_pip` asks the package index whether requirements fit together with all that they need themselves.
 
-    Raises `PathNotFound`, `NoDockerfile`, and `UsageError` for an ignore file that cannot be read."""
-    folder = look(path)
-    checking = _Checking(settings, folder, cancel, with_pip)
-    for unit in folder.units:
-        if unit.dockerfile.is_file():
-            checking.unit(unit)
-    checking.compose()
-    checking.requirements()
+    `args` are passed to every image. Raises `PathNotFound`, `NoDockerfile`, and `UsageError` for an ignore file that
+    cannot be read."""
+    with TemporaryDirectory(prefix="dockwright-check-") as workspace:
+        checking = _Checking(settings, composed(look(path), Path(workspace), cancel), cancel, with_pip, args)
+        for unit in checking.folder.units:
+            if unit.dockerfile.is_file():
+                checking.unit(unit)
+        checking.compose()
+        checking.requirements()
     kept = without_silenced(arranged(checking.findings), checking.texts)
     return Checked(findings=tuple(kept), contexts=tuple(checking.contexts.values()))
 
@@ -60,9 +75,10 @@ def check(settings: Settings, path: Path, cancel: Cancel, *, with_pip: bool = Fa
 @dataclass(slots=True)
 class _Checking:
     settings: Settings
-    folder: Folder
+    composed: Composed
     cancel: Cancel
     with_pip: bool
+    args: Mapping[str, str]
     findings: list[Finding] = field(default_factory=list)
     texts: dict[str, str] = field(default_factory=dict)
     contexts: dict[Path, dict[str, Any]] = field(default_factory=dict)
@@ -74,15 +90,30 @@ class _Checking:
     def __post_init__(self) -> None:
         self.images = KnownImages(self.settings)
 
+    @property
+    def folder(self) -> Folder:
+        return self.composed.folder
+
     # --- one image -------------------------------------------------------------------------------------------------
 
     def unit(self, unit: Unit) -> None:
-        place = self.folder.place(unit.dockerfile)
-        survey = Survey(unit, self.folder.units, self.images)
+        start = len(self.findings)
+        self._image(unit)
+        found_here = self.findings[start:]
+        if unit.service and unit.service.inline is not None:
+            found_here = [self._in_compose_file(unit, one) for one in found_here]
+        if unit.service and unit.service.service in self.composed.inactive:
+            found_here = [softened(one) for one in found_here]
+        self.findings[start:] = found_here
+
+    def _image(self, unit: Unit) -> None:
+        place = self._place(unit)
+        passed, unset = self._filled(replace(unit, args={**unit.args, **self.args}))
+        survey = Survey(passed, self.folder.units, self.images)
         self.texts[place] = survey.text
         self._ignore_file(survey)
         try:
-            subject = self._subject(survey, place)
+            subject = self._subject(survey, place, unset)
             for rule in RULES:
                 settled = unit.service.settled if unit.service else ()
                 self.findings += [self._located(survey, one) for one in rule(subject) if one.code not in settled]
@@ -91,13 +122,38 @@ class _Checking:
             self._context(survey, None, place)
             return
         self.findings += self.images.findings(subject)
-        if unit.service and not isinstance(self.folder.compose, Finding) and self.folder.compose:
+        if unit.service and isinstance(self.folder.compose, ComposeFile):
             where = self.folder.compose.place(unit.service.service, "build", "args")
-            self.findings += rules_variables.unknown_args(subject, where)
+            self.findings += rules_variables.unknown_args(subject, unit.service.args, where)
         self._context(survey, subject, place)
-        self._installs(subject)
+        self._installs(subject, unit)
 
-    def _subject(self, survey: Survey, place: str) -> Subject:
+    def _place(self, unit: Unit) -> str:
+        """Of its Dockerfile."""
+        if unit.service and unit.service.inline is not None:
+            return f"the Dockerfile of {unit.service.service}"
+        return self.folder.place(unit.dockerfile)
+
+    def _in_compose_file(self, unit: Unit, finding: Finding) -> Finding:
+        """What is found in a Dockerfile that stands there."""
+        compose, place = self.folder.compose, self._place(unit)
+        assert unit.service is not None and isinstance(compose, ComposeFile)
+        if finding.place != place and not finding.place.startswith(f"{place}:"):
+            return finding
+        line = int(finding.place.removeprefix(place).removeprefix(":") or 1)
+        where = compose.place_in_text(line, unit.service.service, "build", "dockerfile_inline")
+        return replace(finding, place=where)
+
+    def _filled(self, unit: Unit) -> tuple[Unit, dict[int, tuple[str, ...]]]:
+        """With something in the place of arguments without which a FROM names no image: all else can be looked at."""
+        try:
+            dockerfile = parse(unit.dockerfile.read_text(encoding="utf-8", errors="surrogateescape"))
+            unset = unset_bases(dockerfile, unit.args, NAME.fullmatch)
+        except (DockerfileSyntax, ValueError):  # told when it is looked at
+            return unit, {}
+        return replace(unit, args={**unit.args, **{name: STAND_IN for one in unset.values() for name in one}}), unset
+
+    def _subject(self, survey: Survey, place: str, unset: Mapping[int, tuple[str, ...]]) -> Subject:
         unit = survey.unit
         return Subject(
             dockerfile=survey.dockerfile,
@@ -110,6 +166,8 @@ class _Checking:
             images=survey.images,
             read=survey.read,
             is_for_gpu=bool(unit.service and unit.service.is_for_gpu),
+            contexts=unit.service.contexts if unit.service else frozenset(),
+            unset=unset,
         )
 
     def _ignore_file(self, survey: Survey) -> None:
@@ -122,7 +180,7 @@ class _Checking:
         if finding.code.startswith("copy_source_missing"):
             return self._with_cause(survey, finding)
         prefix = self._prefix(survey)
-        if not prefix or finding.place.startswith(self.folder.place(survey.unit.dockerfile)):
+        if not prefix or finding.place.startswith(self._place(survey.unit)):
             return finding
         return found(finding.code, f"{prefix}{finding.place}", finding.message, finding.remedy)
 
@@ -167,33 +225,30 @@ class _Checking:
     # --- compose ---------------------------------------------------------------------------------------------------
 
     def compose(self) -> None:
-        compose = self.folder.compose
-        if compose is None:
-            return
+        compose, refused = self.folder.compose, self.composed.refused
         if isinstance(compose, Finding):
             self.findings.append(compose)
+        if not isinstance(compose, ComposeFile):
             return
-        file = self.folder.compose_files[0]
-        self.texts[compose.path] = file.read_text(encoding="utf-8", errors="replace")
-        found_here = list(compose_findings(compose, lambda path: (self.folder.root / path).exists()))
+        for part in compose.parts or (compose,):
+            self._text(part.path)
+        found_here = list(compose_findings(compose, self._is_there, is_whole=self.composed.is_whole))
         self.findings += found_here
-        if all(one.severity != "error" for one in found_here):  # else compose would say the same, and less
-            self.findings += self._as_compose_reads_it(compose.path)
+        if refused and all(one.severity != "error" for one in found_here):  # else compose says the same, and less
+            self.findings.append(refused)
 
-    def _as_compose_reads_it(self, place: str) -> Iterator[Finding]:
-        from dockwright.docker import compose as plugin
+    def _is_there(self, path: str) -> bool:
+        return (self.folder.root / path).exists()
 
-        try:
-            plugin.config(plugin.find_files(self.folder.root), is_trusted=True, cancel=self.cancel)
-        except ToolMissing:
-            return  # `doctor` tells that it is not there
-        except ComposeFileWrong as error:
-            yield found("compose_invalid", f"{place}:1", error.message, error.remedy)
+    def _text(self, path: str) -> None:
+        file = self.folder.root / path
+        if file.is_file():
+            self.texts[path] = file.read_text(encoding="utf-8", errors="replace")
 
     # --- requirements ----------------------------------------------------------------------------------------------
 
-    def _installs(self, subject: Subject) -> None:
-        prefix = posixpath.normpath(self.folder.place(self._root_of(subject)))
+    def _installs(self, subject: Subject, unit: Unit) -> None:
+        prefix = posixpath.normpath(self.folder.place(unit.context))
         for target in subject.needed:
             python = _python_of(subject.image_of(target).name)
             for instruction in target.instructions:
@@ -205,9 +260,6 @@ class _Checking:
                     paths = tuple(posixpath.normpath(posixpath.join(prefix, path)) for path in named)
                     self.installed.update(dict.fromkeys(paths, python))
                     self.together.append(paths)
-
-    def _root_of(self, subject: Subject) -> Path:
-        return next(unit.context for unit in self.folder.units if self.folder.place(unit.dockerfile) == subject.place)
 
     def requirements(self) -> None:
         """Those that an image installs, and what is named like one in the folder."""
@@ -230,9 +282,8 @@ class _Checking:
         place = (self.folder.root / path).resolve()
         if path.startswith("../") or not place.is_file():
             return None
-        text = place.read_text(encoding="utf-8", errors="replace")
-        self.texts[path] = text
-        return text
+        self.texts[path] = requirements.decoded(place.read_bytes())
+        return self.texts[path]
 
 
 def _tells_of(finding: Finding, use: Use) -> bool:

@@ -35,6 +35,61 @@ TOLD: dict[str, tuple[str, str, dict[str, str]]] = {
         "Dockerfile:3",
         {"Dockerfile": "FROM busybox:1 AS builder\nFROM busybox:1\nCOPY --from=biulder /a /\n"},
     ),
+    "an argument that names a source and has no value": (
+        "arg_without_value",
+        "Dockerfile:3",
+        {"Dockerfile": PYTHON + "ARG ENV\nCOPY app conf/${ENV}.json /\n", "conf/prod.json": "{}", **APP},
+    ),
+    "a FROM that names no image": (
+        "arg_without_value",
+        "Dockerfile:2",
+        {"Dockerfile": "ARG BASE\nFROM ${BASE}\nCOPY app /\n", **APP},
+    ),
+    "a FROM that wants a value": ("arg_without_value", "Dockerfile:2", {"Dockerfile": "ARG B\nFROM ${B:?}\n"}),
+    "a FROM without a version": ("arg_without_value", "Dockerfile:2", {"Dockerfile": "ARG V=\nFROM python:$V\n"}),
+    "a source beside one that has no value": (
+        "copy_source_missing",
+        "Dockerfile:3",
+        {"Dockerfile": PYTHON + "ARG ENV\nCOPY no.txt conf/${ENV}.json /\n"},
+    ),
+    "a Dockerfile in the compose file": (
+        "dockerfile_syntax",
+        "compose.yaml:7",
+        {
+            "compose.yaml": "services:\n  a:\n    build:\n      context: .\n      dockerfile_inline: |\n"
+            "        FROM busybox:1\n        RUNN true\n"
+        },
+    ),
+    "a Dockerfile in the compose file, on one line": (
+        "dockerfile_syntax",
+        "compose.yaml:4",
+        {"compose.yaml": 'services:\n  a:\n    build:\n      dockerfile_inline: "FROM busybox:1\\nRUNN true\\n"\n'},
+    ),
+    "a port twice, in a file that is laid over": (
+        "compose_port_conflict",
+        "compose.override.yaml:3",
+        {
+            "compose.yaml": "services:\n  a: {image: x:1, ports: ['8000:80']}\n  b: {image: x:1}\n",
+            "compose.override.yaml": "services:\n  b:\n    ports: ['8000:81']\n",
+        },
+    ),
+    "a Dockerfile of an included file": (
+        "several_commands",
+        "web/Dockerfile:2",
+        {
+            "compose.yaml": "include: [web/compose.yaml]\nservices:\n  a: {image: x:1}\n",
+            "web/compose.yaml": "services:\n  w: {build: .}\n",
+            "web/Dockerfile": PYTHON + 'CMD ["a"]\nCMD ["b"]\n',
+        },
+    ),
+    "a build of an included file that is not there": (
+        "compose_path_missing",
+        "web/compose.yaml:3",
+        {
+            "compose.yaml": "include: [web/compose.yaml]\nservices:\n  a: {image: x:1}\n",
+            "web/compose.yaml": "services:\n  w:\n    build: ./no\n",
+        },
+    ),
     "no engine": ("base_unchecked", "Dockerfile", {"Dockerfile": PYTHON}),
     "a name that is no image's": ("base_missing", "Dockerfile:1", {"Dockerfile": "FROM Python:3\n"}),
     "no tag": ("base_not_pinned", "Dockerfile:1", {"Dockerfile": "FROM python\n"}),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from check_cases import APP, PYTHON
 
-NOT_TOLD: dict[str, tuple[str, dict[str, str]]] = {
+NOT_TOLD: dict[str, tuple[str, dict[str, str | bytes]]] = {
     "a wildcard that matches nothing": ("copy_source_missing", {"Dockerfile": PYTHON + "COPY lock* ./\n"}),
     "what another target makes": (
         "copy_source_missing",
@@ -14,6 +14,16 @@ NOT_TOLD: dict[str, tuple[str, dict[str, str]]] = {
     "an image as it is": (
         "copy_from_unknown",
         {"Dockerfile": "FROM a:1 AS builder\nFROM a:1\nCOPY --from=nginx /a /\n"},
+    ),
+    "what a context beside the main one is": (
+        "base_not_pinned",
+        {
+            "compose.yaml": "services:\n  a:\n    build:\n      context: .\n      additional_contexts:\n"
+            "        basei: service:b\n        docker.io/library/other: ./x\n        shared: ./x\n"
+            "  b: {build: ./x}\n",
+            "Dockerfile": "FROM basei\nCOPY --from=shared /f /f\nFROM basei\n",
+            "x/Dockerfile": "FROM busybox:1\n",
+        },
     ),
     "a digest": ("base_not_pinned", {"Dockerfile": f"FROM python@sha256:{'a' * 64}\n"}),
     "an own target": ("base_not_pinned", {"Dockerfile": "FROM a:1 AS base\nFROM base\n"}),
@@ -153,6 +163,51 @@ NOT_TOLD: dict[str, tuple[str, dict[str, str]]] = {
             "b[x,y]>=1 ; python_version > '3' # why\n"
             "c==1 \\\n    --hash=sha256:00 \\\n    --hash=sha256:11\nd == 1.*\n",
         },
+    ),
+    "what UTF-16 says": (
+        "requirements_unreadable",
+        {"Dockerfile": PYTHON, "requirements.txt": "\ufeffflask==2.0\n".encode("utf-16-le")},
+    ),
+    "a range for one port": (
+        "compose_port_conflict",
+        {
+            "compose.yaml": "services:\n  a: {image: x:1, ports: ['3000-3010:3000']}\n"
+            "  b: {image: x:1, ports: ['3000-3010:3000']}\n"
+        },
+    ),
+    "all addresses of both families": (
+        "compose_port_conflict",
+        {"compose.yaml": "services:\n  a: {image: x:1, ports: ['0.0.0.0:80:80', '[::]:80:80']}\n"},
+    ),
+    "a port that is taken away": (
+        "compose_port_conflict",
+        {
+            "compose.yaml": "services:\n  a: {image: x:1, ports: ['80:80']}\n  b: {image: x:1, ports: ['80:80']}\n",
+            "compose.override.yaml": "services:\n  b:\n    ports: !reset []\n",
+        },
+    ),
+    "a service of an included file": (
+        "compose_unknown_service",
+        {
+            "compose.yaml": "include: [db.yaml]\nservices:\n  a: {image: x:1, depends_on: [db]}\n",
+            "db.yaml": "services:\n  db: {image: x:1}\n",
+        },
+    ),
+    "a build in the file that is laid over": (
+        "compose_no_image",
+        {
+            "compose.yaml": "services:\n  a: {tty: true}\n",
+            "compose.override.yaml": "services:\n  a: {build: .}\n",
+            "Dockerfile": PYTHON,
+        },
+    ),
+    "a default of a default": (
+        "compose_path_missing",
+        {"compose.yaml": 'services:\n  a: {build: "${A1:-${B1:-.}}"}\n', "Dockerfile": PYTHON},
+    ),
+    "a file that only a profile's service has not": (
+        "compose_path_missing",
+        {"compose.yaml": "services:\n  a: {image: x:1}\n  b: {build: ./no, profiles: [p]}\n"},
     ),
     "ports of the engine's choice": (
         "compose_port_conflict",

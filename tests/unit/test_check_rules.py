@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -11,7 +11,7 @@ from check_cases import APP, PYTHON, TOLD
 from quiet_cases import NOT_TOLD
 
 from dockwright import settings
-from dockwright.errors import NoDockerfile
+from dockwright.errors import NoDockerfile, ToolMissing
 from dockwright.insight.findings import SEVERITIES, Finding
 from dockwright.process import Cancel
 from dockwright.services.check import Checked, check
@@ -19,7 +19,7 @@ from dockwright.sources.render import render_tree, template_names
 from dockwright.sources.template import read_template
 from dockwright.sources.variables import check_variables
 
-Tree = Callable[[dict[str, str]], Path]
+Tree = Callable[[Mapping[str, str | bytes]], Path]
 END = "USER 1000\nHEALTHCHECK CMD true\n"
 REPOSITORY = Path(__file__).resolve().parents[2]
 DOCS = REPOSITORY / "docs" / "check.md"
@@ -30,11 +30,11 @@ SOURCES = sorted((REPOSITORY / "tests" / "acceptance" / "folders").glob("*/sourc
 def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tree:
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/no-engine.sock")
 
-    def make(files: dict[str, str]) -> Path:
+    def make(files: Mapping[str, str | bytes]) -> Path:
         root = tmp_path / "app"
-        for path, text in {".dockerignore": "x\n", **files}.items():
+        for path, content in {".dockerignore": "x\n", **files}.items():
             (root / path).parent.mkdir(parents=True, exist_ok=True)
-            (root / path).write_text(text)
+            (root / path).write_bytes(content.encode() if isinstance(content, str) else content)
         return root
 
     return make
@@ -58,8 +58,39 @@ def test_it_is_told_with_its_place(tree: Tree, code: str, place: str, files: dic
 
 
 @pytest.mark.parametrize(("code", "files"), NOT_TOLD.values(), ids=NOT_TOLD)
-def test_it_is_not_told_without_cause(tree: Tree, code: str, files: dict[str, str]) -> None:
-    assert told(tree(files), code) == []
+def test_it_is_not_told_without_cause(tree: Tree, code: str, files: dict[str, str | bytes]) -> None:
+    root = tree(files)
+    assert told(root, code) == []
+    assert not any("compose.yaml" in files and one.severity == "error" for one in look(root).findings)
+
+
+def test_what_is_passed_has_a_value(tree: Tree) -> None:
+    root = tree({"Dockerfile": "ARG BASE\nFROM ${BASE}\nARG ENV\nCOPY ${ENV}.json /\n", "prod.json": "{}"})
+    checked = look(root)
+    assert checked.is_ok and [one.place for one in told(root, "arg_without_value")] == ["Dockerfile:2", "Dockerfile:4"]
+    passed = check(settings.load(), root, Cancel(), args={"BASE": "python:3", "ENV": "prod"})
+    assert "arg_without_value" not in {one.code for one in passed.findings} and passed.is_ok
+    wrong = check(settings.load(), root, Cancel(), args={"BASE": "python:3", "ENV": "dev"})
+    assert [one.code for one in wrong.findings if one.severity == "error"] == ["copy_source_missing"]
+
+
+def test_what_only_a_profile_starts_is_looked_at_and_no_error(tree: Tree) -> None:
+    compose = "services:\n  a: {image: x:1}\n  b: {build: ./b, profiles: [p]}\n"
+    root = tree({"compose.yaml": compose, "b/Dockerfile": "FROM busybox:1\nRUNN x\n"})
+    assert [(one.place, one.severity) for one in told(root, "dockerfile_syntax")] == [("b/Dockerfile:2", "warning")]
+    assert look(root).is_ok
+
+
+def test_without_the_plug_in_one_file_says_nothing_of_the_others(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(_: str) -> str:
+        raise ToolMissing("There is no compose", remedy="Install it")
+
+    monkeypatch.setattr("dockwright.docker.compose.find_plugin", missing)
+    service = "services:\n  a: {depends_on: [db], build: '${A1:-${B1:-.}}'}\n"
+    root = tree({"compose.yaml": service, "Dockerfile": PYTHON})
+    assert {one.code for one in look(root).findings if one.severity == "error"} == {"compose_unknown_service"}
+    (root / "compose.yaml").write_text(f"include: [db.yaml]\n{service}")
+    assert look(root).is_ok
 
 
 def test_a_good_dockerfile_has_no_finding(tree: Tree) -> None:
