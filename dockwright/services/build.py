@@ -82,12 +82,12 @@ def claim_build(state: State, argument: str, options: BuildOptions) -> BuildRequ
 
 
 def request_of(state: State, claim: Claim) -> BuildRequest:
-    """What a build of the queue is to do: its project as it is now, and what was asked when it was queued."""
+    """What a build of the queue is to do: its project as it is now, and what was asked and uploaded by then."""
     from dockwright.db import queue
 
     row = queue.asked(state.connection, claim.build_id)
     project, state.client, state.actor = row["project"], row["client"], row["by"]
-    source = _at(source_from_json(project["source"]), row["ref"])
+    source = _at(source_from_json(row["options"].get("upload") or project["source"]), row["ref"])
     profile: Profile = "dev" if row["profile"] == "dev" else "prod"
     options = BuildOptions(**_asked(row["options"]))
     request = _request(state, project, source, options, build_id=claim.build_id, profile=profile)

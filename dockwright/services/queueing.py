@@ -93,7 +93,14 @@ def _project(state: State, project_id: int) -> dict[str, Any]:
 
 
 def _queue(
-    state: State, project: dict[str, Any], *, actor: Actor, action: str, retry_of: int | None = None, **columns: Any
+    state: State,
+    project: dict[str, Any],
+    *,
+    options: Mapping[str, Any],
+    actor: Actor,
+    action: str,
+    retry_of: int | None = None,
+    **columns: Any,
 ) -> Queued:
     task_id = str(uuid.uuid4())
     detail = {"project_id": project["id"], **({"retry_of": retry_of} if retry_of else {})}
@@ -104,6 +111,7 @@ def _queue(
         builder=builder_name(state),
         timeout_seconds=project["build"].get("timeout_seconds"),
         task_id=task_id,
+        options={**options, "upload": _upload_of(project)},
         created_by=actor.user_id,
         also=lambda build_id: audit.insert(state.connection, actor, action, "build", build_id, **detail),
         **columns,
@@ -116,6 +124,12 @@ def _queue(
     if superseded:
         message += f"; it takes the place of build {superseded[-1]}"
     return Queued(build_id=build_id, task_id=task_id, status="queued", position=place, message=message)
+
+
+def _upload_of(project: dict[str, Any]) -> dict[str, Any] | None:
+    """The archive as it is now: a newer one may come before the build's turn does."""
+    source: dict[str, Any] = project["source"]
+    return source if source["kind"] == "upload" else None
 
 
 def builder_name(state: State) -> str:

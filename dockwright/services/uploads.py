@@ -15,8 +15,9 @@ from typing import Any
 from sqlalchemy import select
 
 from dockwright.db.stored import storable
-from dockwright.db.tables import Project
+from dockwright.db.tables import Build, Project
 from dockwright.domain.source import UploadSource
+from dockwright.domain.transitions import FINISHED
 from dockwright.errors import Conflict, DiskFull, SourceTooLarge
 from dockwright.services import projects
 from dockwright.services.audit import Actor
@@ -24,7 +25,7 @@ from dockwright.services.state import State
 from dockwright.sources import bounds, upload
 
 GRACE_SECONDS = 86_400
-"""How long an archive stays that no project names any more: a build may have begun with it."""
+"""How long an archive stays that no project names any more and no build needs: somebody may look at it still."""
 PART = ".part"
 
 
@@ -103,12 +104,14 @@ def _disk_full(folder: Path) -> DiskFull:
 
 
 def _sweep(state: State, replaced: str | None) -> None:
-    """Removes what no project of any client names, once a day has passed since it did."""
+    """Removes what no project of any client names and no build waits for, once a day has passed since one did."""
     if replaced is not None and (path := upload.archive_path(state.settings, replaced)).exists():
         os.utime(path)
     with state.session() as session:
         keys = session.scalars(select(Project.source_key).where(Project.source_key.startswith("upload:"))).all()
-    named = {key.removeprefix("upload:") for key in keys if key}
+        asked = Build.options["upload", "digest"].as_string()
+        needed = session.scalars(select(asked).where(Build.status.not_in(FINISHED), asked.is_not(None))).all()
+    named = {*(key.removeprefix("upload:") for key in keys if key), *needed}
     for path in upload.folder(state.settings).iterdir():
         is_named = path.name.removesuffix(".tar.gz") in named
         if not is_named and path.stat().st_mtime < time.time() - GRACE_SECONDS:

@@ -12,8 +12,12 @@ from pathlib import Path
 import pytest
 from api_caller import Api, Caller
 
+from dockwright.db import queue
+from dockwright.db.journal import Journal
+from dockwright.db.queue import Limits
 from dockwright.domain.source import UploadSource, source_from_json
-from dockwright.process import Cancel
+from dockwright.process import Cancel, identity
+from dockwright.services.build import request_of
 from dockwright.sources import bounds, upload
 
 GZIP = {"Content-Type": "application/gzip"}
@@ -151,3 +155,33 @@ def test_what_no_project_names_any_more_goes_after_a_day(api: Api, ask: Caller) 
     newest = ask("POST", path, content=_archive(a=b"2"), headers=GZIP, status=201).json()["digest"]
     # The one just replaced may be what a build has begun with.
     assert _kept(api) == sorted(f"{digest}.tar.gz" for digest in (digests[1], newest))
+
+
+def test_a_build_is_of_the_archive_that_was_there_when_it_was_queued(api: Api, ask: Caller) -> None:
+    project = _project(ask)
+    path = f"projects/{project}/source"
+
+    def send(content: bytes) -> str:
+        """And everything that is there is of the day before."""
+        digest = ask("POST", path, content=_archive(a=content), headers=GZIP, status=201).json()["digest"]
+        for name in _kept(api):
+            os.utime(upload.folder(api.state.settings) / name, (time.time() - 90_000,) * 2)
+        return str(digest)
+
+    first = send(b"first")
+    build_id = ask.post(f"builds/trigger/{project}", status=202)["build_id"]
+    second, third = send(b"second"), send(b"third")
+    # The second was replaced just now, and the first is waited for.
+    assert _kept(api) == sorted(f"{digest}.tar.gz" for digest in (first, second, third))
+    claim = queue.claim(api.state.connection, identity(), Limits(overall=9, client=9, builder=9))
+    assert claim is not None and claim.build_id == build_id
+    source = request_of(api.state, claim).source
+    assert isinstance(source, UploadSource) and source.digest == first
+    fourth = send(b"fourth")
+    assert _kept(api) == sorted(f"{digest}.tar.gz" for digest in (first, third, fourth)), "it builds"
+    with Journal(api.state.connection, build_id, cancel=Cancel(), attempt=claim.attempt) as log:
+        log.finish("failed", {})
+    fifth = send(b"fifth")
+    assert _kept(api) == sorted(f"{digest}.tar.gz" for digest in (fourth, fifth))
+    again = ask.post(f"builds/{build_id}/retry", status=202)["build_id"]
+    assert ask.get(f"builds/{again}")["options"]["upload"]["digest"] == fifth, "what the project is made from now"
