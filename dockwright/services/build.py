@@ -89,7 +89,7 @@ def request_of(state: State, claim: Claim) -> BuildRequest:
     project, state.client, state.actor = row["project"], row["client"], row["by"]
     source = _at(source_from_json(row["options"].get("upload") or project["source"]), row["ref"])
     profile: Profile = "dev" if row["profile"] == "dev" else "prod"
-    options = BuildOptions(**_asked(row["options"]))
+    options = BuildOptions(**_asked(state, row["options"]))
     request = _request(state, project, source, options, build_id=claim.build_id, profile=profile)
     values = _secret_values(state, project)
     request = replace(request, attempt=claim.attempt, losses=claim.losses)
@@ -116,7 +116,7 @@ def asked_of(state: State, build_id: int) -> tuple[str, BuildOptions]:
 
     row = builds.get(state, build_id)
     profile: Profile = "dev" if row.profile == "dev" else "prod"
-    options = BuildOptions(profile=profile, ref=row.ref, **_asked(row.options))
+    options = BuildOptions(profile=profile, ref=row.ref, **_asked(state, row.options))
     return projects.get(state, row.project_id)["slug"], options
 
 
@@ -124,11 +124,15 @@ _KEPT = frozenset({"args", "tag", "port", "no_cache", "deploy", "until", "servic
 """Options that a build's row holds in full; of secrets it holds the names alone."""
 
 
-def _asked(row_options: Mapping[str, Any]) -> dict[str, Any]:
-    """As `BuildOptions` takes it. Only a build that waits in the queue keeps the values of its environment."""
+def _asked(state: State, row_options: Mapping[str, Any]) -> dict[str, Any]:
+    """As `BuildOptions` takes it. Only a build of the queue keeps its environment's values, encrypted."""
     asked = {name: value for name, value in row_options.items() if name in _KEPT}
     env = row_options.get("env")
-    return {**asked, "env": env} if isinstance(env, dict) else asked
+    if not env or not isinstance(env, dict):
+        return asked
+    from dockwright.services import secrets
+
+    return {**asked, "env": secrets.unseal(state, env)}
 
 
 def _request(

@@ -13,7 +13,7 @@ from dockwright.db.stored import storable
 from dockwright.domain.build import Profile
 from dockwright.domain.transitions import FINISHED, Status
 from dockwright.errors import Conflict, NotFound, UsageError
-from dockwright.services import audit, builds
+from dockwright.services import audit, builds, secrets
 from dockwright.services.audit import SYSTEM, Actor
 from dockwright.services.state import State
 
@@ -68,7 +68,7 @@ def queue_build(
         "service": service,
         "tag": tag,
         "args": dict(args or {}),
-        "env": dict(env or {}),
+        "env": secrets.seal(state, env or {}),
         "port": port,
     }
     return _queue(

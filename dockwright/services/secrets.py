@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import ColumnElement, or_, select
@@ -93,6 +93,23 @@ def redactor(state: State, project_id: int | None) -> Redactor:
     return Redactor(found) if found else NO_SECRETS
 
 
+def seal(state: State, given: Mapping[str, str]) -> dict[str, str]:
+    """Values for a row of another kind, encrypted as stored secrets are. Raises `SecretKeyUnusable`."""
+    if not given:
+        return {}
+    with state.session() as session:
+        key = _key_to_write(session, state)
+    return {name: key.encrypt(value.encode("utf-8", "surrogatepass")).decode() for name, value in given.items()}
+
+
+def unseal(state: State, sealed: Mapping[str, str]) -> dict[str, str]:
+    """What `seal` was given. Raises `SecretKeyUnusable`."""
+    if not sealed:
+        return {}
+    key = secret_key.load(state.settings.secret_key_file, may_make=False)
+    return {name: _opened(state, key, text).decode("utf-8", "surrogatepass") for name, text in sealed.items()}
+
+
 def _visible(state: State, project_id: int | None, *conditions: ColumnElement[bool]) -> dict[str, str]:
     """The client's, and over them the project's own."""
     own = Secret.project_id.is_(None) if project_id is None else _of_client_or(project_id)
@@ -102,18 +119,18 @@ def _visible(state: State, project_id: int | None, *conditions: ColumnElement[bo
     if not rows:
         return {}
     key = secret_key.load(state.settings.secret_key_file, may_make=False)
-    return {row.name: _decrypt(state, key, row) for row in rows}
+    return {row.name: _opened(state, key, row.ciphertext).decode() for row in rows}
 
 
 def _of_client_or(project_id: int) -> ColumnElement[bool]:
     return or_(Secret.project_id.is_(None), Secret.project_id == project_id)
 
 
-def _decrypt(state: State, key: Fernet, row: Secret) -> str:
+def _opened(state: State, key: Fernet, ciphertext: str) -> bytes:
     from cryptography.fernet import InvalidToken
 
     try:
-        return key.decrypt(row.ciphertext.encode()).decode()
+        return key.decrypt(ciphertext.encode())
     except InvalidToken as error:
         raise secret_key.wrong(state.settings.secret_key_file) from error
 
@@ -123,7 +140,7 @@ def _key_to_write(session: Session, state: State) -> Fernet:
     other = session.scalar(select(Secret).limit(1))
     key = secret_key.load(state.settings.secret_key_file, may_make=other is None)
     if other is not None:
-        _decrypt(state, key, other)
+        _opened(state, key, other.ciphertext)
     return key
 
 

@@ -15,8 +15,10 @@ from dockwright.db.journal import Journal
 from dockwright.db.queue import Claim, Limits
 from dockwright.db.tables import Build, Deployment, Product
 from dockwright.domain.events import Event
+from dockwright.errors import SecretKeyUnusable
 from dockwright.process import Cancel, identity
 from dockwright.services import builds
+from dockwright.services.build import request_of
 
 STATUS_FIELDS = {
     *("build_id", "project_id", "status", "stage", "progress", "position", "created_at", "started_at"),
@@ -265,3 +267,21 @@ def test_cleaning_up_is_an_owner_s(api: Api, ask: Caller) -> None:
     }
     for body in ({"keep": 0}, {"older_than_days": -1}, {"what": 1}, [], "x"):
         owner.refused("POST", "builds/cleanup", 422, "invalid_request", json=body)
+
+
+def test_values_of_the_environment_are_stored_encrypted(api: Api, ask: Caller, project: int) -> None:
+    asked = {"project_id": project, "env": {"TOKEN": "hunter2-of-the-app", "EMPTY": ""}}
+    build_id = ask.post("builds/queue", asked, status=202)["build_id"]
+    for _ in range(2):
+        with api.state.session() as session:
+            assert "hunter2" not in json.dumps(session.get_one(Build, build_id).options)
+        assert ask.get(f"builds/{build_id}")["options"]["env"] == ["EMPTY", "TOKEN"]
+        claim = _claim(api)
+        request = request_of(api.state, claim)
+        assert claim.build_id == build_id and request.env == asked["env"]
+        with _journal(api, claim) as log:
+            log.finish("failed", {})
+        build_id = ask.post(f"builds/{build_id}/retry", status=202)["build_id"]
+    api.state.settings.secret_key_file.unlink()
+    with pytest.raises(SecretKeyUnusable):
+        request_of(api.state, _claim(api))
