@@ -6,19 +6,19 @@ changed since the container was made.
 
 from __future__ import annotations
 
-import hashlib
 import stat
 import tarfile
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 from dockwright.docker.engine import Engine
-from dockwright.docker.layers import last_writers
+from dockwright.docker.layers import Sought, Written, digest_of, last_written
 from dockwright.domain.plan import CopyMapping
-from dockwright.errors import NotFound
+from dockwright.errors import EngineError, NotFound
+from dockwright.stages.real_paths import RealPaths, mount_over
 
 if TYPE_CHECKING:
     from dockwright.insight.copies import Copies
@@ -29,6 +29,9 @@ DELETED = 2
 """As the engine counts the kinds of changes; 0 is modified, 1 added."""
 MAX_LOOKED_AT = 200
 """Changed paths below places that cannot be compared, of which each is asked for by itself."""
+
+
+What: TypeAlias = Literal["missing", "content", "mode", "owner"]
 
 
 class Found(NamedTuple):
@@ -43,11 +46,13 @@ class Found(NamedTuple):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
     path: str
-    what: Literal["missing", "content", "mode", "owner"]
+    what: What
     is_own: bool
     """The container changed it since it was made; else its image holds it so."""
     text: str
     """The difference in words: `its mode is 0644, not 0755`."""
+    hidden_by: str | None = None
+    """The mount that shows something else than the image holds there: `the volume data`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,42 +64,74 @@ class Comparison:
     """Files that nothing of the source can be compared with, and that the container changed since it was made."""
 
 
-def compare(engine: Engine, container: str, image: str, copies: Copies, scratch: Path) -> Comparison:
+def compare(
+    engine: Engine, container: str, image: str, copies: Copies, mounts: Sequence[Mapping[str, Any]], scratch: Path
+) -> Comparison:
     """What of the source's files is not in the container as it should be.
 
     A file that differs although the container has not changed it was written again while the image was built. If that
     was a `RUN`, there is nothing to compare it with; if it was the `COPY` itself, the image holds other bytes.
-    `scratch` is a folder for the image's layers, which are looked into only then.
+    `mounts` as the engine tells them of the container: below one, neither the image nor what the container changed is
+    seen. `scratch` is a folder for the image's layers, which are looked into only then.
     """
     wanted = {mapping.destination: mapping for mapping in copies.mappings}
     found = files_in(engine, container, {*wanted, *copies.either.values()})
-    ids = _Owners(engine, container)
-    suspects: dict[str, tuple[str, str, str]] = {}
+    suspects = _suspects(wanted, found, copies, _Owners(engine, container))
+    changes = engine.changes(container) if suspects or copies.unverifiable else {}
+    real = RealPaths(engine, container)
+    covers = {place: mount_over((place, real.of(place).path), mounts) for place in suspects}
+    own = {place for place in suspects if covers[place] is None and _is_changed(place, real, changes)}
+    doubted = {place: copies.doubts[one.path] for place, one in suspects.items() if one.path in copies.doubts}
+    # Only below a mount can the image tell more of one in doubt: whether it is what the image holds at all.
+    rest = {place for place in suspects.keys() - own if covers[place] or place not in doubted}
+    written = last_written(engine, image, {place: _sought(place, real) for place in rest}, scratch)
+    hidden = {
+        place
+        for place in rest
+        if covers[place] and place in written and _is_hidden(suspects[place], found.get(place), written[place])
+    }
+    reasons = doubted | {place: f"written again by {one.by}" for place, one in written.items() if one.is_by_run}
+    reasons = {place: reason for place, reason in reasons.items() if place not in own | hidden}
+    return Comparison(
+        differences=tuple(
+            Difference(
+                path=place,
+                what=one.what,
+                is_own=place in own,
+                text=one.text,
+                hidden_by=covers[place] if place in hidden else None,
+            )
+            for place, one in sorted(suspects.items())
+            if place not in reasons
+        ),
+        unverifiable=tuple(sorted(reasons.items())),
+        changed_elsewhere=_changed_elsewhere(engine, container, changes, real, copies, wanted.keys() | suspects.keys()),
+    )
+
+
+class _Suspect(NamedTuple):
+    """A file that is not in the container as the source has it."""
+
+    path: str
+    """Where the Dockerfile puts it."""
+    what: What
+    text: str
+
+
+def _suspects(
+    wanted: Mapping[str, CopyMapping], found: Mapping[str, Found], copies: Copies, ids: _Owners
+) -> dict[str, _Suspect]:
+    """By where they are in the container."""
+    suspects = {}
     for path, mapping in wanted.items():
         place = path if path in found else copies.either.get(path, path)
         difference = _difference(mapping, found.get(place), ids)
         if difference is not None:
-            suspects[place] = (path, *difference)
-    changes = engine.changes(container) if suspects or copies.unverifiable else {}
-    own = {place for place in suspects if _is_changed(place, changes)}
-    doubted = {
-        place: copies.doubts[path]
-        for place, (path, *_) in suspects.items()
-        if place not in own and path in copies.doubts
-    }
-    reasons = doubted | _rewritten(engine, image, suspects.keys() - own - doubted.keys(), scratch)
-    return Comparison(
-        differences=tuple(
-            Difference(path=place, what=what, is_own=place in own, text=text)  # type: ignore[arg-type]
-            for place, (_, what, text) in sorted(suspects.items())
-            if place not in reasons
-        ),
-        unverifiable=tuple(sorted(reasons.items())),
-        changed_elsewhere=_changed_elsewhere(engine, container, changes, copies, wanted.keys() | suspects.keys()),
-    )
+            suspects[place] = _Suspect(path, *difference)
+    return suspects
 
 
-def _difference(mapping: CopyMapping, found: Found | None, ids: _Owners) -> tuple[str, str] | None:
+def _difference(mapping: CopyMapping, found: Found | None, ids: _Owners) -> tuple[What, str] | None:
     if found is None:
         return "missing", "it is not there"
     if found.digest != mapping.digest:
@@ -110,34 +147,48 @@ def _difference(mapping: CopyMapping, found: Found | None, ids: _Owners) -> tupl
     return None
 
 
-def _is_changed(place: str, changes: Mapping[str, int]) -> bool:
-    """It, or a folder above it that is gone or was put there anew."""
-    return place in changes or any(changes.get(str(above), 0) for above in PurePosixPath(place).parents)
+def _is_changed(place: str, real: RealPaths, changes: Mapping[str, int]) -> bool:
+    """It, a folder above it that is gone or was put there anew, or a link that leads to it."""
+    way = real.of(place)
+    paths = {place, way.path}
+    above = {str(folder) for path in paths for folder in PurePosixPath(path).parents}
+    if not real.folder(place.rpartition("/")[0]).is_folder:
+        # Whatever became of the folder, of links that led there as well.
+        return not changes.keys().isdisjoint(above)
+    return not changes.keys().isdisjoint(paths | way.links) or any(changes.get(folder, 0) for folder in above)
 
 
-def _rewritten(engine: Engine, image: str, places: Collection[str], scratch: Path) -> dict[str, str]:
-    """Those that a step of the build other than a COPY wrote last, with the reason that names it."""
-    if not places:
-        return {}
-    writers = last_writers(engine, image, places, scratch)
-    return {
-        place: f"written again by {writer}"
-        for place, writer in writers.items()
-        if not writer.startswith(("COPY ", "ADD "))
-    }
+def _sought(place: str, real: RealPaths) -> Sought:
+    way = real.of(place)
+    return Sought(frozenset({place, way.path}), way.links)
+
+
+def _is_hidden(suspect: _Suspect, found: Found | None, written: Written) -> bool:
+    """What is mounted there, and not the image, is another than the source."""
+    if suspect.what in {"mode", "owner"}:
+        return not written.is_by_run
+    return written.digest is not None and (found is None or found.digest != written.digest)
 
 
 def _changed_elsewhere(
-    engine: Engine, container: str, changes: Mapping[str, int], copies: Copies, compared: Collection[str]
+    engine: Engine,
+    container: str,
+    changes: Mapping[str, int],
+    real: RealPaths,
+    copies: Copies,
+    compared: Collection[str],
 ) -> tuple[str, ...]:
     """At or below the places that nothing can be compared with; what the app has added there counts for nothing."""
     folders = {str(above) for path in changes for above in PurePosixPath(path).parents}
-    places = tuple(path for path, _ in copies.unverifiable)
+    places = {way.path for path, _ in copies.unverifiable for way in (real.of(path), real.folder(path))}
     changed = [
         path
         for path, kind in sorted(changes.items())
-        if kind in {0, DELETED} and path not in folders and path not in compared and _is_below(path, places)
+        if kind in {0, DELETED} and path not in folders and _is_below(path, places)
     ]
+    if changed:
+        known = {real.of(path).path for path in compared}
+        changed = [path for path in changed if path not in known]
     gone = [path for path in changed if changes[path] == DELETED]
     modified = [path for path in changed if changes[path] != DELETED][:MAX_LOOKED_AT]
     return tuple(sorted([*gone, *files_in(engine, container, modified)]))
@@ -153,32 +204,61 @@ def _is_below(path: str, places: Iterable[str]) -> bool:
 def files_in(engine: Engine, container: str, wanted: Collection[str]) -> dict[str, Found]:
     """The wanted files and links as the container has them; one that is not there is not in the answer."""
     found: dict[str, Found] = {}
-    for folder in _folders(wanted):
-        links: dict[str, str] = {}
-        try:
-            with engine.archive(container, folder) as stream, tarfile.open(fileobj=stream, mode="r|") as archive:
-                # Texts rather than paths: there are tens of thousands of them.
-                start = folder.rstrip("/").rpartition("/")[0] + "/"
-                for member in archive:
-                    path = start + member.name
-                    if path not in wanted or member.isdir():
-                        continue
-                    if member.islnk():
-                        links[path] = start + member.linkname
-                    else:
-                        found[path] = _found(archive, member)
-        except NotFound:
-            continue
+    above = _all_above(wanted)
+    for asked in _asked_for(wanted):
+        hard: dict[str, str] = {}
+        links: list[str] = []
+        # Texts rather than paths: there are tens of thousands of them.
+        start = asked[:-1] if asked.endswith("/.") else "/"
+        for archive, member in _members(engine, container, asked):
+            path = start + member.name.removeprefix("./")
+            if path in above and member.issym():
+                links.append(path)
+            if path not in wanted or member.isdir():
+                continue
+            if member.islnk():
+                hard[path] = start + member.linkname.removeprefix("./")
+            else:
+                found[path] = _found(archive, member)
         # A hard link has no content of its own in a tar stream: it names the file that came before it.
-        for path, first in links.items():
+        for path, first in hard.items():
             if first not in found and first not in wanted:
                 found |= files_in(engine, container, {first})
             found |= {path: found[first]} if first in found else {}
+        # Of a link the stream has the link alone: what is behind it is asked for by itself.
+        for link in links:
+            found |= files_in(engine, container, {path for path in wanted if path.startswith(f"{link}/")})
     return {path: facts for path, facts in found.items() if path in wanted}
 
 
-def _folders(wanted: Collection[str]) -> Iterator[str]:
-    """The fewest paths to ask for: the files' folders, without those below another; never the whole root."""
+def _members(engine: Engine, container: str, asked: str) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
+    """Of the engine's tar stream; nothing where there is no such file or folder."""
+    try:
+        with engine.archive(container, asked) as stream, tarfile.open(fileobj=stream, mode="r|") as archive:
+            for member in archive:
+                yield archive, member
+    except NotFound:
+        return
+    except EngineError:
+        # A file where a folder should be, or a link that leads to itself, is an error to the engine.
+        if RealPaths(engine, container).folder(asked.removesuffix("/.")).is_folder:
+            raise
+
+
+def _all_above(wanted: Iterable[str]) -> set[str]:
+    above: set[str] = set()
+    level = {path.rpartition("/")[0] for path in wanted}
+    while level := {folder for folder in level if folder} - above:
+        above |= level
+        level = {folder.rpartition("/")[0] for folder in level}
+    return above
+
+
+def _asked_for(wanted: Collection[str]) -> Iterator[str]:
+    """The fewest paths to ask for: what the files' folders hold, without those below another; never the whole root.
+
+    "/." behind a folder's name: where it is a link, what it leads to is meant.
+    """
     by_folder: dict[str, list[str]] = defaultdict(list)
     for path in wanted:
         by_folder[str(PurePosixPath(path).parent)].append(path)
@@ -188,24 +268,12 @@ def _folders(wanted: Collection[str]) -> Iterator[str]:
             yield from by_folder[folder]
         elif not any(folder.startswith(f"{above}/") for above in taken):
             taken.append(folder)
-            yield folder
+            yield f"{folder}/."
 
 
 def _found(archive: tarfile.TarFile, member: tarfile.TarInfo) -> Found:
     kind = stat.S_IFLNK if member.issym() else stat.S_IFREG
-    return Found(_digest_of(archive, member), kind | member.mode, member.uid, member.gid)
-
-
-def _digest_of(archive: tarfile.TarFile, member: tarfile.TarInfo) -> str:
-    if member.issym():
-        return hashlib.sha256(member.linkname.encode(errors="surrogateescape")).hexdigest()
-    content = archive.extractfile(member)
-    if content is None:
-        return ""
-    digest = hashlib.sha256()
-    while block := content.read(1 << 20):
-        digest.update(block)
-    return digest.hexdigest()
+    return Found(digest_of(archive, member), kind | member.mode, member.uid, member.gid)
 
 
 class _Owners:

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 
 SHOWN = 5
 MAX_FILE_FINDINGS = 20
+_UNCOVER = (
+    "No build changes what a volume or a folder of the host holds: mount it elsewhere, or remove it (docker volume rm) "
+    "once nothing in it is needed, and start anew"
+)
 _NAMES = {"git_commit": "commit", "build_date": "build date", "cache_bust": "cache bust"}
 
 
@@ -205,7 +209,10 @@ def _compared_files(seen: Seen, wanted: Wanted) -> Iterator[Finding]:
     for one in seen.comparison.differences:
         place = f"{seen.name}:{one.path}"
         code = {"missing": "file_missing", "content": "file_changed"}.get(one.what, "mode_differs")
-        if one.is_own:
+        if one.hidden_by:
+            text = f"{one.path} is not seen as the image has it, {one.hidden_by} lies over it: {one.text}"
+            yield _error("file_hidden", place, text, _UNCOVER)
+        elif one.is_own:
             text = f"{one.path} was changed inside the container: {one.text}"
             yield _error(code, place, text, "Start the release anew; what the app writes itself belongs on a volume")
         elif wanted.manifest_digest and is_of_source(seen, wanted):

@@ -64,7 +64,9 @@ def prove(engine: Engine, container: str, addresses: Collection[str], wanted: Wa
         raise NotFound(f"The container {container} is gone", remedy="Start its product again: dockwright start PRODUCT")
     image = engine.image(details["Image"]) or {}
     labels = {**(details["Config"].get("Labels") or {}), **((image.get("Config") or {}).get("Labels") or {})}
-    comparison = container_files.compare(engine, details["Id"], details["Image"], wanted.copies, scratch)
+    comparison = container_files.compare(
+        engine, details["Id"], details["Image"], wanted.copies, details["Mounts"], scratch
+    )
     is_running = bool(details["State"]["Running"])
     seen = Seen(
         name=details["Name"].removeprefix("/"),

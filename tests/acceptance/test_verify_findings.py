@@ -164,6 +164,52 @@ def test_image_without_a_shell(home: Home, folder: Folder) -> None:
     assert "/www/index.html was changed inside" in found(home, root)["file_changed"]["message"]
 
 
+def test_files_behind_links(home: Home, folder: Folder) -> None:
+    """The engine hands out a link as a link: what is behind it counts all the same."""
+    recipe = (
+        "FROM busybox AS made\nRUN echo made > /made\n"
+        "FROM busybox\nRUN mkdir -p /real/lib /app && ln -s /real /tools && ln -s ../real/lib /app/lib\n"
+        "COPY tool.sh /tools/\nCOPY app/main.py /app/\nCOPY app/lib /app/lib/\nCOPY --from=made /made /tools/made\n"
+        'CMD ["sleep", "600"]\nSTOPSIGNAL SIGKILL\n'
+    )
+    root = folder("links", {"Dockerfile": recipe, "tool.sh": START, "app/main.py": "1", "app/lib/part.py": "2"})
+    image = home.build(root, "--no-deploy")["services"][0]["image"]
+    name = f"{home.client}-links"
+    docker("run", "-d", "--name", name, image)
+    answer = home.run("verify", name, "--json").json
+    assert (answer["files_checked"], answer["findings"]) == (3, [])
+    assert [one["path"] for one in answer["files_unverifiable"]] == ["/tools/made"]
+    docker("exec", name, "sh", "-c", "for f in tool.sh lib/part.py made; do echo other > /real/$f; done")
+    answer = home.run("verify", name, "--json", code=1).json
+    assert answer["files_differ"] == ["/app/lib/part.py", "/real/made", "/tools/tool.sh"]
+    assert all("was changed inside the container" in one["message"] for one in answer["findings"])
+    docker("exec", name, "sh", "-c", "rm /tools /app/lib; ln -s /tools /tools; echo > /app/lib")
+    assert home.run("verify", name, "--json", code=1).json["files_differ"][:2] == ["/app/lib/part.py", "/tools/tool.sh"]
+
+
+def test_volume_that_hides_what_the_image_holds(home: Home, folder: Folder) -> None:
+    recipe = 'FROM busybox\nCOPY . /www\nRUN chmod +x /www/start.sh\nSTOPSIGNAL SIGKILL\nCMD ["sleep", "600"]\n'
+    root = folder("hidden", {**PAGES, "Dockerfile": recipe})
+    name, volume = f"{home.client}-hidden", f"{home.client}-pages"
+
+    def started() -> None:
+        image = home.build(root, "--no-deploy")["services"][0]["image"]
+        docker("run", "-d", "--name", name, "-v", f"{volume}:/www", image)
+
+    docker("volume", "create", "--label", f"dev.dockwright.client={home.client}", volume)
+    started()
+    assert found(home, name, code=0) == {}, "a new volume is filled from the image"
+    docker("rm", "-f", name)
+    (root / "index.html").write_text("second")
+    (root / "new.html").write_text("new")
+    started()
+    answer = home.run("verify", name, "--json", code=1).json
+    assert answer["files_differ"] == ["/www/index.html", "/www/new.html"]
+    assert {one["code"] for one in answer["findings"]} == {"file_hidden"}
+    assert all(f"the volume {volume}" in one["message"] for one in answer["findings"])
+    assert [one["path"] for one in answer["files_unverifiable"]] == ["/www/start.sh"], "a RUN gave it another mode"
+
+
 def test_owner_and_mode_as_the_dockerfile_says(home: Home, folder: Folder) -> None:
     recipe = (
         "FROM busybox\nRUN echo 'web:x:1500:1600::/:/bin/sh' >> /etc/passwd && echo 'web:x:1600:' >> /etc/group\n"

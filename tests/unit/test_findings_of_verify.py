@@ -40,8 +40,9 @@ def codes(one: Seen, other: Wanted) -> dict[str, str]:
     return {finding.code: finding.severity for finding in judge(one, other)}
 
 
-def difference(*, is_own: bool, what: str = "content", text: str = "its content differs") -> Comparison:
-    one = Difference(path="/srv/a.py", what=what, is_own=is_own, text=text)  # type: ignore[arg-type]
+def difference(*, is_own: bool, what: str = "content", hidden_by: str | None = None) -> Comparison:
+    text = "its content differs"
+    one = Difference(path="/srv/a.py", what=what, is_own=is_own, text=text, hidden_by=hidden_by)  # type: ignore[arg-type]
     return Comparison(differences=(one,), unverifiable=(), changed_elsewhere=())
 
 
@@ -63,6 +64,7 @@ def test_all_as_it_should_be() -> None:
         (seen(difference(is_own=False)), wanted(), "file_changed", "error"),
         (seen(difference(is_own=True, what="mode")), wanted(), "mode_differs", "error"),
         (seen(difference(is_own=True, what="missing")), wanted(), "file_missing", "error"),
+        (seen(difference(is_own=False, hidden_by="the volume data")), wanted(), "file_hidden", "error"),
         (seen(), wanted(older_bundle=OlderBundle("dist", "src/a.ts", 7200.0)), "bundle_older", "warning"),
     ],
 )
