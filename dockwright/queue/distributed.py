@@ -19,7 +19,7 @@ from celery.signals import worker_shutting_down
 from kombu.exceptions import OperationalError
 
 from dockwright.db.queue import Claim
-from dockwright.errors import DatabaseError, DockwrightError
+from dockwright.errors import DatabaseError, DiskFull, DockwrightError
 from dockwright.queue.worker import ReaperThread, Worker
 from dockwright.services.bus import CONNECT_SECONDS, Bus
 from dockwright.services.state import State
@@ -187,16 +187,18 @@ class DistributedWorker:
             log.warning("worker.waits", reason=error.message, build=build_id)  # the nudge tries again
 
     def _nudge(self) -> None:
-        """A message that was lost, with a Redis that started anew say, is sent again while a build waits."""
+        """A message that was lost, with a Redis that started anew say, is sent again while a build waits. And a build
+        that is owed is given back: nobody else may be called by then."""
         own = self._state.apart(self._state.client_id)
         while not self._ended.wait(NUDGE_SECONDS):
             try:
+                self.worker.give_back_owed(own)
                 waiting = own.connection.execute(
                     f"SELECT id FROM builds WHERE status = 'queued' AND created_at < {own.connection.after(-1)} LIMIT 1"
                 ).fetchone()
                 if waiting is not None and len(self.worker.running) < self._state.settings.max_workers:
                     self._state.bus.queued(waiting[0])
-            except DatabaseError as error:
+            except (DatabaseError, DiskFull) as error:
                 log.warning("worker.waits", reason=error.message)
         own.close()
 

@@ -54,6 +54,8 @@ class Worker:
         )
         self._lock = threading.Lock()
         self._running: dict[int, Cancel] = {}
+        self._owed: list[tuple[Claim, bool]] = []
+        """Builds that could not be given back, the database being away, and whether each was a loss."""
         self._is_stopping = False
         self._has_lost_engine = False
 
@@ -73,6 +75,7 @@ class Worker:
 
         `own` is the calling thread's, apart from others: whoever claims must not wait for one that writes a large log.
         """
+        self.give_back_owed(own)
         if self._is_stopping or (self._has_lost_engine and not self._engine_answers()):
             return False
         claim = queue.claim(own.connection, identity(), self._limits)
@@ -89,23 +92,45 @@ class Worker:
         started = time.monotonic()
         try:
             document = self._run_claimed(state, claim)
-            is_loss = document["error"] is not None and document["error"]["code"] != Stopping.code
-            if queue.give_back(state.connection, claim, is_loss=is_loss):
-                log.warning("build.given_back", reason=document["error"]["message"])
-                self._has_lost_engine = not self._is_stopping
-                return
-            log.info("build.ended", status=document["status"], seconds=round(time.monotonic() - started, 3))
-            self._tell(claim, *_task_state(claim, document))
         except LeaseLost as error:
             log.warning("build.lease_lost", reason=error.message)
         except (EngineUnreachable, DatabaseError, DiskFull, Stopping) as error:
             log.warning("build.given_back", reason=error.message)
             self._has_lost_engine |= isinstance(error, EngineUnreachable)
-            # Where not even this can be written, it is queued again once its lease is over.
-            queue.give_back(state.connection, claim, is_loss=not isinstance(error, Stopping))
+            self._give_back(state, claim, not isinstance(error, Stopping))
         except Exception as error:
             log.exception("build.crashed")
             _fail(state, claim, error)
+        else:
+            self._end(state, claim, document, time.monotonic() - started)
+
+    def _end(self, state: State, claim: Claim, document: dict[str, Any], seconds: float) -> None:
+        """One that is to be repeated has not been ended by the runner."""
+        error = document["error"]
+        if self._give_back(state, claim, error is not None and error["code"] != Stopping.code):
+            log.warning("build.given_back", reason=error["message"])
+            self._has_lost_engine = not self._is_stopping
+            return
+        log.info("build.ended", status=document["status"], seconds=round(seconds, 3))
+        self._tell(claim, *_task_state(claim, document))
+
+    def _give_back(self, state: State, claim: Claim, is_loss: bool) -> bool:
+        """Whether there was something to give back. What cannot be now is when the database is there again; should this
+        process have ended by then, the reaper sees that."""
+        try:
+            return queue.give_back(state.connection, claim, is_loss=is_loss)
+        except (DatabaseError, DiskFull):
+            with self._lock:
+                self._owed.append((claim, is_loss))
+            raise
+
+    def give_back_owed(self, own: State) -> None:
+        """Raises `DatabaseError` or `DiskFull`, and then is to be called again."""
+        while self._owed:
+            with self._lock:
+                owed = self._owed.pop() if self._owed else None
+            if owed is not None:
+                self._give_back(own, *owed)
 
     def _run_claimed(self, state: State, claim: Claim) -> dict[str, Any]:
         cancel = Cancel(time.monotonic() + (claim.timeout_seconds or state.settings.timeout_seconds))

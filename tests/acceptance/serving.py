@@ -28,6 +28,10 @@ BUILD_PATIENCE = 120.0
 SLOW = str(Path(__file__).with_name("slow_server.py"))
 
 
+def _command(slow: str | None, seconds: float) -> list[str]:
+    return [sys.executable, SLOW, slow, str(seconds)] if slow else [COMMAND]
+
+
 class Serving:
     """`dockwright serve`, and with `celery` a `dockwright worker` beside it. Builds are queued through its database."""
 
@@ -57,10 +61,9 @@ class Serving:
 
     def start(self, slow: str | None = None, seconds: float = 20.0) -> None:
         """Returns when it answers. `slow`: the stage in which its builds stay for so many seconds."""
-        begin = [sys.executable, SLOW, slow, str(seconds)] if slow else [COMMAND]
-        self._start("serve", *begin, "serve", "--port", str(self.port))
+        self._start("serve", *_command(slow, seconds), "serve", "--port", str(self.port))
         if self.backend == "celery":
-            self._start("worker", *begin, "worker")
+            self.start_worker(slow, seconds)
         wait_until(self.answers, "the server's start", self.log, BUILD_PATIENCE)
         self.home.slug = self.state.client
 
@@ -78,8 +81,8 @@ class Serving:
     def log(self) -> str:
         return self._log.read_text(errors="replace") if self._log.exists() else ""
 
-    def restart_worker(self) -> None:
-        self._start("worker", COMMAND, "worker")
+    def start_worker(self, slow: str | None = None, seconds: float = 20.0) -> None:
+        self._start("worker", *_command(slow, seconds), "worker")
 
     def pid(self, name: str = "serve") -> int:
         return self._processes[name].pid

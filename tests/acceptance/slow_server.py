@@ -2,16 +2,19 @@
 
     python slow_server.py STAGE SECONDS serve --port 8700
 
-The stage itself is the real one: what a crash meets there is what it would meet anyhow, only that it can be timed.
+The stage itself is the real one: what a crash meets there is what it would meet anyhow, only that it can be timed. The
+variable JOURNAL_PATIENCE_SECONDS is how long its builds wait for a database that is away.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import replace
 
 from dockwright import pipeline
 from dockwright.cli import main
+from dockwright.db import journal
 from dockwright.pipeline import Outcome, Stage
 from dockwright.stages.context import StageContext
 
@@ -26,5 +29,6 @@ def slowed(stage: Stage, seconds: float) -> Stage:
 
 if __name__ == "__main__":
     _, name, seconds, *sys.argv[1:] = sys.argv
+    journal.PATIENCE_SECONDS = float(os.environ.get("JOURNAL_PATIENCE_SECONDS", journal.PATIENCE_SECONDS))
     pipeline.STAGES = tuple(slowed(one, float(seconds)) if one.name == name else one for one in pipeline.STAGES)
     main.main()

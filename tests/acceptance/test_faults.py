@@ -18,7 +18,7 @@ from commandline import Home, get
 from own_engine import OwnEngine
 from pages import PAGES
 from servers import Postgres, Redis, Registry
-from serving import Serving
+from serving import BUILD_PATIENCE, Serving
 from sleeper import Sleeper, wait_until
 from small_disk import fill, home_on_small_disk
 
@@ -149,11 +149,37 @@ def test_a_celery_worker_killed(home: Home, folder: Folder, database_url: str, r
         wait_until(lambda: sleeper.is_running, "the RUN")
         served.kill("worker")
         wait_until(lambda: served.build(build)["status"] == "queued", "the server's reaper")
-        served.restart_worker()
+        served.start_worker()
         row = served.wait(build)
         assert (row["status"], row["attempt"]) == ("succeeded", 2)
         served.assert_dense(build)
         served.assert_clean(build)
+
+
+def test_a_celery_worker_killed_while_it_deploys(home: Home, folder: Folder, database_url: str, redis_url: str) -> None:
+    """The traffic is on the new version, which nothing has proved yet. It is deployed once, and one of them answers all
+    the while."""
+    root = folder("pages", PAGES)
+    with Serving(home, "celery", {"DATABASE_URL": database_url, "REDIS_URL": redis_url}) as served:
+        first = served.queue(root)
+        assert served.wait(first)["status"] == "deployed"
+        [[url]] = served.rows("SELECT deployment_url FROM builds WHERE id = ?", first)
+        served.kill("worker")
+        served.start_worker(slow="deploy")
+        with asked(url) as problems:
+            (root / "index.html").write_text("second")
+            build = served.queue(root)
+            wait_until(lambda: get(url, "/index.html")[1] == "second", "the switch", served.log, BUILD_PATIENCE)
+            served.kill("worker")
+            served.start_worker()
+            row = served.wait(build)
+        assert (row["status"], row["attempt"]) == ("deployed", 2), row
+        assert problems == []
+        assert get(url, "/index.html") == (200, "second")
+        assert served.deployments(first) == ["superseded"] and served.deployments(build) == ["live"]
+        served.assert_dense(build)
+        served.assert_clean(build)
+        assert len(home.containers(product=root.name)) == 1
 
 
 def test_redis_restarted(home: Home, folder: Folder, database_url: str) -> None:
@@ -186,6 +212,26 @@ def test_postgresql_restarted(home: Home, folder: Folder, redis_url: str) -> Non
         assert (row["status"], row["attempt"]) == ("succeeded", 1), row
         one.assert_dense(running)
         assert one.wait(one.queue(folder("after", PAGES)))["status"] == "deployed"
+
+
+def test_postgresql_away_for_longer_than_a_build_waits(home: Home, folder: Folder) -> None:
+    """The build ends, and not even that can be written: it is begun anew once PostgreSQL is back."""
+    with Postgres() as postgres:
+        env = {"DATABASE_URL": postgres.url, "JOURNAL_PATIENCE_SECONDS": "1"}
+        with Serving(home, env=env) as served:
+            root = folder("pages", PAGES)
+            served.stop()
+            served.start(slow="plan", seconds=2.0)
+            build = served.queue(root)
+            served.wait_for_stage(build, "plan")
+            postgres.kill()
+            wait_until(lambda: "build.given_back" in served.log(), "the end of its patience", served.log)
+            postgres.start()
+            row = served.wait(build)
+            assert (row["status"], row["attempt"]) == ("deployed", 2), row
+            assert served.deployments(build) == ["live"]
+            served.assert_dense(build)
+            served.assert_clean(build)
 
 
 def test_a_message_delivered_twice(home: Home, folder: Folder, database_url: str, redis_url: str) -> None:
