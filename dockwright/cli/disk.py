@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from dockwright.cli.output import counted, json_option, print_json, say, size, table
+from dockwright.cli.session import use_cases
 
 
 @click.command(short_help="What is held, what of it is ours, what could go.")
@@ -15,27 +16,19 @@ from dockwright.cli.output import counted, json_option, print_json, say, size, t
 def disk(as_json: bool) -> None:
     """Show what the engine and the state folder hold, what of it is ours, and what a clean-up would free.
 
+    Of a server that DOCKWRIGHT_URL names: how much room it has, and what its clean-up would free for your client.
+
     Example: dockwright disk --json
     """
-    from dockwright import settings
-    from dockwright.errors import UsageError
-    from dockwright.services.disk import disk as look
-    from dockwright.services.state import State
-
-    loaded = settings.load()
-    if loaded.server_url is not None:
-        raise UsageError(
-            "disk looks at the machine that it runs on, not at a server",
-            remedy="Run it there, or see the server's room with: GET /api/v1/system",
-        )
-    result = look(State(loaded))
+    result = use_cases().disk()
     if as_json:
         print_json(result)
         return
-    table(("ON THE ENGINE", "COUNT", "SIZE", "OURS", "SIZE OF OURS"), _engine_rows(result["engine"]))
-    say()
-    table(("IN THE STATE FOLDER", "SIZE"), _state_rows(result["state"]))
-    say()
+    if "engine" in result:
+        table(("ON THE ENGINE", "COUNT", "SIZE", "OURS", "SIZE OF OURS"), _engine_rows(result["engine"]))
+        say()
+        table(("IN THE STATE FOLDER", "SIZE"), _state_rows(result["state"]))
+        say()
     _say_what_could_go(result)
 
 
@@ -51,8 +44,13 @@ def _state_rows(state: dict[str, Any]) -> Iterator[tuple[object, ...]]:
 
 
 def _say_what_could_go(result: dict[str, Any]) -> None:
-    freed, cache, room = result["cleanup"], result["engine"]["build_cache"], result["disk"]
-    what = ", ".join(counted(freed[name], name[:-1]) for name in ("images", "containers", "builds"))
-    say(f"A clean-up would free at least {size(freed['bytes'])}: {what}.  dockwright cleanup --dry-run")
-    say(f"Of the build cache {size(cache['bytes'] - cache['in_use_bytes'])} are not in use.  docker builder prune")
+    room = result["disk"]
+    if "cleanup" in result:
+        freed = result["cleanup"]
+        what = ", ".join(counted(freed[name], name[:-1]) for name in ("images", "containers", "builds"))
+        say(f"A clean-up would free at least {size(freed['bytes'])}: {what}.  dockwright cleanup --dry-run")
+    if "engine" in result:
+        cache = result["engine"]["build_cache"]
+        unused = size(cache["bytes"] - cache["in_use_bytes"])
+        say(f"Of the build cache {unused} are not in use.  docker builder prune")
     say(f"{size(room['free_bytes'])} of {size(room['total_bytes'])} are free; builds need {size(room['needed_bytes'])}")

@@ -13,7 +13,7 @@ from dockwright.cli.follow import Following, events
 from dockwright.cli.remote_source import Sources
 from dockwright.cli.session import cancel_on_signal
 from dockwright.domain.build import STAGE_NAMES
-from dockwright.errors import Interrupted, NotFound, UsageError
+from dockwright.errors import Interrupted, NotAllowedError, NotFound, UsageError
 from dockwright.settings import Settings
 
 if TYPE_CHECKING:
@@ -179,6 +179,15 @@ class Remote:
 
     def cleanup(self, **asked: Any) -> Document:
         return dict(self._ask("POST", "/builds/cleanup", asked, seconds=CUT_OVER_SECONDS))
+
+    def disk(self) -> Document:
+        """Its room, and what a clean-up would free, where the caller may clean up; what else is there is its own."""
+        room = {"disk": self._ask("GET", "/system")["disk"]}
+        try:
+            freed = self.cleanup(dry_run=True)
+        except NotAllowedError:
+            return room
+        return {"cleanup": {name: freed[name] for name in ("builds", "images", "containers", "bytes")}, **room}
 
     def add_user(self, email: str, password: str, role: str, client: str | None) -> Document:
         from dockwright.services import passwords

@@ -194,6 +194,11 @@ class Local:
 
         return cleanup(self._state, **asked)
 
+    def disk(self) -> Document:
+        from dockwright.services.disk import disk
+
+        return disk(self._state)
+
     def add_user(self, email: str, password: str, role: str, client: str | None) -> Document:
         from dockwright.services import accounts, audit
 

@@ -53,8 +53,3 @@ def test_people_see_tables_and_what_to_do(home: Home) -> None:
 def test_an_engine_that_does_not_answer(home: Home) -> None:
     gone = {"DOCKER_HOST": f"unix://{home.path}/none.sock"}
     assert home.fail("disk", code=3, env=gone)["code"] == "engine_unreachable"
-
-
-def test_at_a_server_it_says_where_to_look(home: Home) -> None:
-    error = home.fail("disk", code=2, env={"DOCKWRIGHT_URL": "http://127.0.0.1:1", "DOCKWRIGHT_TOKEN": "x"})
-    assert "/api/v1/system" in error["remedy"]

@@ -403,10 +403,21 @@ def test_role_that_is_not_enough(desk: Desk, tmp_path: Path) -> None:
     token = desk.run("token", "create", "--user", "vera@example.com", *password, env={"DOCKWRIGHT_TOKEN": ""}).stdout
     as_viewer = {"DOCKWRIGHT_TOKEN": token.strip()}
     assert desk.run("builds", "--json", env=as_viewer).code == 0
+    assert set(desk.run("disk", "--json", env=as_viewer).json) == {"disk"}
     error = desk.fail("cleanup", code=4, env=as_viewer)
     assert error["code"] == "not_allowed" and "viewer" in error["message"]
     (tmp_path / "password").write_text("another password\n")
     assert desk.fail("token", "create", "--user", "vera@example.com", *password, code=4)["remedy"] != error["remedy"]
+
+
+def test_room_of_the_server(desk: Desk) -> None:
+    found = desk.run("disk", "--json").json
+    assert set(found) == {"cleanup", "disk"} and found["disk"] == curl(desk, "/system")["disk"] | {
+        "free_bytes": found["disk"]["free_bytes"]
+    }
+    assert set(found["cleanup"]) == {"builds", "images", "containers", "bytes"}
+    said = desk.run("disk").stdout
+    assert "A clean-up would free at least" in said and " are free; builds need " in said and "cache" not in said
 
 
 def test_server_that_is_not_there(desk: Desk) -> None:
