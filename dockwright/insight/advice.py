@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterable, Sequence
 
 from dockwright.domain.explanation import Cause, ExplainedStep, Explanation
-from dockwright.domain.plan import InputManifest, InputStep
+from dockwright.domain.plan import InputFile, InputManifest, InputStep
+from dockwright.insight.alone import Read, can_install, destination, is_asked_for, is_for_tools
 
 _PYTHON = re.compile(r"\bpip3?\s+install\b|\buv\s+(?:pip\s+(?:install|sync)|sync)\b|\bpoetry\s+install\b")
 _REQUIREMENTS = re.compile(r"(?:^|\s)(?:-r|--requirement[= ]|-c|--constraint[= ])\s*([^\s;&|]+)")
@@ -27,6 +28,8 @@ _PLAIN = re.compile(
     r"groupadd|adduser|addgroup|curl|wget|tar|echo|true|sleep|touch|set|uv pip|uv sync|:)(?:\s|$)"
 )
 """Commands that do not look at an argument unless it is named. Of all others nobody knows."""
+_GLOB = re.compile(r"(?<!\S)(?!/(?:var|tmp)/)\S*[*?]")
+"""Of files that are not named one by one; caches and package lists are nobody's."""
 _SHELL_SEPARATORS = re.compile(r"&&|\|\||[;|\n]")
 _NOT_OF_THE_APP = re.compile(
     r"(?:^|/)(?:\.git|\.github|\.gitlab|\.vscode|\.idea|__pycache__|\.pytest_cache|\.mypy_cache|\.ruff_cache)/"
@@ -35,9 +38,9 @@ _NOT_OF_THE_APP = re.compile(
 )
 
 
-def advice(cause: Cause, told: Explanation, manifest: InputManifest) -> str | None:
-    """One sentence, or none where nothing is better than what is there."""
-    steps = _Steps(told, manifest)
+def advice(cause: Cause, told: Explanation, manifest: InputManifest, read: Read = lambda _: "") -> str | None:
+    """One sentence, or none where nothing is better than what is there. `read`: the text of a file of the context."""
+    steps = _Steps(told, manifest, read)
     root = steps.of(cause.steps[0])
     if cause.cause == "arg_changed" and root is not None:
         return _lower_arg(cause, root, steps)
@@ -70,8 +73,8 @@ def _general(cause: Cause) -> str | None:
 class _Steps:
     """The steps of the manifest with what was told of them."""
 
-    def __init__(self, told: Explanation, manifest: InputManifest) -> None:
-        self.all = manifest.steps
+    def __init__(self, told: Explanation, manifest: InputManifest, read: Read) -> None:
+        self.all, self.read = manifest.steps, read
         known = [(step, manifest.steps[step.index]) for step in told.steps if step.index is not None]
         self._of = {step.name: found for step, found in known}
         self._told = {found.index: step for step, found in known}
@@ -182,7 +185,11 @@ def _unused(paths: Sequence[str], steps: _Steps) -> list[str]:
     patterns = list(dict.fromkeys(_pattern(path) for path in paths))
     texts = "\n".join(step.text for step in steps.all if step.instruction != "FROM")
     names = [pattern.removeprefix("**/").removeprefix("*").rstrip("/") for pattern in patterns]
-    return [] if any(re.search(rf"(?<!\w){re.escape(name.lstrip('.'))}(?!\w)", texts) for name in names) else patterns
+    if any(re.search(rf"(?<!\w){re.escape(name.lstrip('.'))}(?!\w)", texts) for name in names):
+        return []
+    files = {path: InputFile(path, mode, digest) for step in steps.all for path, mode, digest in step.files}
+    of_the_app = [file for path, file in files.items() if not _NOT_OF_THE_APP.search(path)]
+    return [] if is_asked_for(names, of_the_app, steps.read) else patterns
 
 
 def _pattern(path: str) -> str:
@@ -211,6 +218,8 @@ def _manifests_first(cause: Cause, paths: list[str], root: InputStep, steps: _St
         saved = steps.seconds([step])
         if not wanted or set(wanted) & set(paths) or saved <= 0:
             return None
+        if is_for_tools(root, steps.all) or not can_install(wanted, known, steps.read):
+            return None
         return (
             f"Copy {_listed(wanted)} by {'itself' if len(wanted) == 1 else 'themselves'} above"
             f" `{_brief(step.text)}` (line {step.line}), and the rest (line {root.line}) below it:"
@@ -224,7 +233,7 @@ def _packages_first(cause: Cause, root: InputStep, steps: _Steps) -> str | None:
     for step in steps.followers(root, cause):
         saved = steps.seconds([step])
         if step.instruction == "RUN" and _SYSTEM_PACKAGES.search(step.text) and saved > 0:
-            if not is_plain(step.text) or _reads_files(step.text, root):
+            if not is_plain(step.text) or _reads_files(step.text, root, steps) or _is_set_between(root, step, steps):
                 return None
             return (
                 f"Move `{_brief(step.text)}` (line {step.line}) above line {root.line}: it reads none of those files,"
@@ -235,10 +244,19 @@ def _packages_first(cause: Cause, root: InputStep, steps: _Steps) -> str | None:
     return None
 
 
-def _reads_files(text: str, root: InputStep) -> bool:
-    """Whether it names one of the files that the step copies, or may install from one."""
+def _is_set_between(root: InputStep, step: InputStep, steps: _Steps) -> bool:
+    """Whether what the step runs as, or with, is set behind the COPY."""
+    between = (one for one in steps.after(root) if one.index < step.index)
+    return any(one.instruction in ("ARG", "ENV", "USER", "SHELL") for one in between)
+
+
+def _reads_files(text: str, root: InputStep, steps: _Steps) -> bool:
+    """Whether it names one of the files that the step copies, may install from one, or have its settings from one."""
+    folder = destination(root, steps.all)
+    if is_for_tools(root, steps.all) or "./" in text or (folder != "/" and folder in text) or _GLOB.search(text):
+        return True
     names = {path.rpartition("/")[2] for path, _, _ in root.files}
-    return "./" in text or any(re.search(rf"(?<![\w.-]){re.escape(name)}(?![\w-])", text) for name in names)
+    return any(re.search(rf"(?<![\w.-]){re.escape(name)}(?![\w-])", text) for name in names)
 
 
 def _depth(root: InputStep) -> int:

@@ -28,7 +28,8 @@ class Question:
         self._manifest: InputManifest | None = None
 
     def gather(self) -> None:
-        from dockwright.insight import advice, dockerfile, explain, inputs  # noqa: F401 - loaded while BuildKit works
+        # Loaded while BuildKit works.
+        from dockwright.insight import advice, dockerfile, evidence, explain, inputs  # noqa: F401
 
         ctx, plan = self._ctx, self._plan
         engine = self._engine.info()
@@ -48,13 +49,14 @@ class Question:
             self._manifest = _without_secrets(plan.manifest, ctx.redact)
 
     def answer(self, steps: tuple[Step, ...]) -> Explanation:
-        from dockwright.insight import advice, explain
+        from dockwright.insight import advice, evidence, explain
 
         manifest = self._manifest
         assert manifest is not None and self._circumstances is not None, "the build has run"
         elsewhere = (*self._plan.substitutes, *self._plan.contexts)
         told = explain.explain(manifest, steps, self._circumstances, self._previous, elsewhere)
-        causes = tuple(replace(cause, advice=advice.advice(cause, told, manifest)) for cause in told.causes)
+        read = evidence.reader(self._plan.context)
+        causes = tuple(replace(cause, advice=advice.advice(cause, told, manifest, read)) for cause in told.causes)
         told = replace(told, causes=causes)
         self._tell(told)
         return told

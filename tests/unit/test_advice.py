@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 
@@ -12,12 +14,17 @@ from dockwright.insight import index, inputs
 from dockwright.insight.advice import advice, is_plain
 from dockwright.insight.context import walk
 from dockwright.insight.dockerfile import parse
+from dockwright.insight.evidence import reader
 from dockwright.insight.explain import explain
 
-FILES = (
-    *("requirements.txt", "package.json", "package-lock.json", "go.mod", "go.sum", "pyproject.toml", "Dockerfile"),
-    *("app/main.py", "app/requirements.txt", ".git/HEAD", ".github/ci.yml", "x/__pycache__/a.pyc", "README.md"),
-)
+FILES = {
+    "requirements.txt": "flask==3.0\nfoo @ https://f.example/foo.whl\n",
+    "package.json": '{"scripts": {"build": "vite"}, "repository": {"type": "git"}, "dependencies": {"a": "^1"}}',
+    "go.mod": "module a\nrequire b v1\n",
+    **dict.fromkeys(("package-lock.json", "go.sum", "pyproject.toml", "Dockerfile", "app/main.py"), "old"),
+    **dict.fromkeys(("app/requirements.txt", ".git/HEAD", ".github/ci.yml", "x/__pycache__/a.pyc"), "old"),
+    "README.md": "git clone it",
+}
 
 
 def advised(
@@ -27,11 +34,12 @@ def advised(
     args: dict[str, str] | None = None,
     edited: tuple[str, ...] = (),
     no_cache: str | None = None,
+    files: Mapping[str, str] = MappingProxyType({}),
 ) -> list[str | None]:
     """What is said of a build before which `args` were passed or `edited` changed; each step took 10 s."""
-    for path in FILES:
+    for path, text_of in {**FILES, **files}.items():
         (root / path).parent.mkdir(parents=True, exist_ok=True)
-        (root / path).write_text("old")
+        (root / path).write_text(text_of)
 
     def plan(passed: dict[str, str]) -> inputs.InputManifest:
         known = index.update(root, walk(root))
@@ -54,7 +62,7 @@ def advised(
     ]
     previous = Previous(build_id=1, manifest=before, circumstances=circumstances({"GIT_COMMIT": "a"}))
     told = explain(manifest, steps, circumstances(now, no_cache), previous)
-    return [advice(cause, told, manifest) for cause in told.causes]
+    return [advice(cause, told, manifest, reader(root)) for cause in told.causes]
 
 
 def _first_changed(before: inputs.InputManifest, now: inputs.InputManifest) -> int:
@@ -145,6 +153,32 @@ def test_an_install_that_needs_the_rest_as_well(tmp_path: Path, behind: str) -> 
     assert advised(tmp_path, f"FROM python\nCOPY . .\n{behind}\n", edited=("app/main.py",)) == [None]
 
 
+@pytest.mark.parametrize(
+    ("install", "path", "text"),
+    [
+        ("pip install -r requirements.txt", "requirements.txt", "flask\n-r base.txt\n"),
+        ("pip install -r requirements.txt", "requirements.txt", "-e ./lib\n"),
+        ("pip install -r requirements.txt", "requirements.txt", "lib @ file:///app/lib\n"),
+        ("pip install -r requirements.txt", "requirements.txt", "wheels/a-1-py3-none-any.whl\n"),
+        ("npm ci", "package.json", '{"workspaces": ["packages/*"]}'),
+        ("npm ci", "package.json", '{"scripts": {"postinstall": "patch-package"}}'),
+        ("npm ci", "package.json", '{"dependencies": {"a": "file:./a"}}'),
+        ("npm ci", "prisma/schema.prisma", "generator client {}"),
+        ("go mod download", "go.mod", "module a\nreplace b => ./b\n"),
+    ],
+)
+def test_an_install_whose_file_refers_to_others(tmp_path: Path, install: str, path: str, text: str) -> None:
+    dockerfile = f"FROM python\nWORKDIR /app\nCOPY . .\nRUN {install}\n"
+    assert advised(tmp_path, dockerfile, edited=("app/main.py",), files={path: text}) == [None]
+
+
+def test_requirements_that_refer_to_each_other(tmp_path: Path) -> None:
+    text = "FROM python\nCOPY . .\nRUN pip install -r requirements.txt -c limits.txt\n"
+    files = {"requirements.txt": "-c limits.txt\nflask\n", "limits.txt": "flask<4\n"}
+    (told,) = advised(tmp_path, text, edited=("app/main.py",), files=files)
+    assert told is not None and told.startswith("Copy `limits.txt` and `requirements.txt` by themselves")
+
+
 def test_an_install_whose_own_file_changed(tmp_path: Path) -> None:
     text = "FROM python\nCOPY . .\nRUN pip install -r requirements.txt\n"
     assert advised(tmp_path, text, edited=("app/main.py", "requirements.txt")) == [None]
@@ -177,6 +211,44 @@ def test_system_packages_behind_the_app(tmp_path: Path) -> None:
 def test_files_that_no_image_needs(tmp_path: Path, edited: tuple[str, ...], patterns: str) -> None:
     text = "FROM python\nCOPY . .\nRUN compile\n"
     assert advised(tmp_path, text, edited=edited) == [f"Write {patterns}"]
+
+
+@pytest.mark.parametrize(
+    "copied",
+    [
+        "WORKDIR /etc/apt\nCOPY app/ .",
+        "COPY app /usr/local/share/ca-certificates/",
+        "COPY rootfs/ /",
+        "COPY app /app\nUSER root",
+        "COPY app /app\nARG VERSION",
+    ],
+)
+def test_what_system_packages_may_read_or_need(tmp_path: Path, copied: str) -> None:
+    text = f"FROM python\n{copied}\nRUN apt-get update && apt-get install -y curl\n"
+    changed = "rootfs/etc/apt/a.list" if "rootfs" in copied else "app/main.py"
+    assert advised(tmp_path, text, edited=(changed,), files={"rootfs/etc/apt/a.list": "deb x\n"}) == [None]
+
+
+def test_packages_from_the_folder_itself(tmp_path: Path) -> None:
+    text = "FROM python\nCOPY app /app\nRUN apt-get install -y {} && rm -rf /var/lib/apt/lists/*\n"
+    assert advised(tmp_path, text.format("/app/*.deb"), edited=("app/main.py",)) == [None]
+    assert advised(tmp_path, text.format("*.deb"), edited=("app/main.py",)) == [None]
+    assert advised(tmp_path, text.format("curl"), edited=("app/main.py",)) != [None]
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("vite.config.ts", "execSync('git rev-parse HEAD')"),
+        ("app/version.py", "open('.git/HEAD')"),
+        ("setup.cfg", "setuptools_scm"),
+        ("package.json", '{"scripts": {"build": "sh -c \'git describe > v\'"}}'),
+        ("bin/tool", "\0binary"),
+    ],
+)
+def test_history_that_the_app_asks_for(tmp_path: Path, path: str, text: str) -> None:
+    dockerfile = "FROM python\nCOPY . .\nRUN compile\n"
+    assert advised(tmp_path, dockerfile, edited=(".git/HEAD",), files={path: text}) == [None]
 
 
 def test_files_that_may_be_needed(tmp_path: Path) -> None:
