@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from dockwright.insight.alone import can_install
 from dockwright.insight.dockerfile import Instruction
 from dockwright.insight.findings import Finding
 from dockwright.insight.mounts import parse_mount
@@ -159,12 +160,14 @@ def _below(path: str, prefix: str) -> str:
 def _order_finding(subject: Subject, installer: Installer, use: Use, run: Instruction, manifests: list[str]) -> Finding:
     prefix = f"{use.source.strip('*').rstrip('/')}/" if use.source.strip("*/") else ""
     names = [f"{prefix}{name}" for name in manifests]
+    refers = "" if can_install(names, use.paths, subject.read) else " and what it refers to"
+    refers = refers if len(names) == 1 else refers.replace("it refers", "they refer")
     return subject.found(
         "copy_before_install",
         use.instruction,
         f"{use.instruction.text} comes before the install in line {run.line}: any change of any file makes "
         f"{installer.name} install everything again",
-        f"Copy {' and '.join(names[:3])} first, then install, and copy the rest after that",
+        f"Copy {' and '.join(names[:3])}{refers} first, then install, and copy the rest after that",
     )
 
 

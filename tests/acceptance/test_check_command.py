@@ -50,6 +50,20 @@ def test_what_compose_itself_refuses_is_told(home: Home, folder: Folder) -> None
     assert "compose_invalid" in answer.stdout and "no_such_key" in answer.stdout
 
 
+def test_what_compose_and_arguments_put_in_the_place_of_an_image_is_no_missing_base(home: Home, folder: Folder) -> None:
+    compose = "include: [db.yaml]\nservices:\n  a:\n    depends_on: [db]\n    build:\n      context: .\n"
+    compose += "      additional_contexts: {mine: ./other}\n"
+    files = {"compose.yaml": compose, "db.yaml": "services:\n  db: {image: busybox}\n", "other/f": "x"}
+    root = folder("contexts", {**files, "Dockerfile": "ARG BASE\nFROM ${BASE}\nCOPY --from=mine /f /\n"})
+    answer = home.run("check", root, "--json").json
+    assert answer["ok"] and "arg_without_value" in {one["code"] for one in answer["findings"]}
+    assert home.run("check", root, "--json", "--build-arg", "BASE=busybox").json["ok"]
+    missing = home.run("check", root, "--json", "--build-arg", f"BASE={NOWHERE}", code=1).json["findings"]
+    assert [(one["code"], one["place"]) for one in missing if one["severity"] == "error"] == [
+        ("base_missing", "Dockerfile:2")
+    ]
+
+
 def test_people_see_marks_remedies_and_a_sum(home: Home, folder: Folder) -> None:
     root = folder("people", {"Dockerfile": "FROM busybox\nCOPY no.txt /\nCMD a b\n"})
     said = home.run("check", root, code=1).stdout

@@ -118,6 +118,15 @@ def test_manifests_are_named_in_the_advice(tree: Tree) -> None:
     assert "package-lock.json and package.json" in finding.remedy
 
 
+def test_manifests_that_refer_to_other_files_are_not_enough(tree: Tree) -> None:
+    dockerfile = PYTHON + "COPY . .\nRUN pip install -r requirements.txt\n"
+    files = {"Dockerfile": dockerfile, "requirements.txt": "-r base.txt\n", "base.txt": "a\n", "a.py": "x"}
+    (finding,) = told(tree(files), "copy_before_install")
+    assert "Copy requirements.txt and what it refers to first" in finding.remedy
+    (finding,) = told(tree({**files, "requirements.txt": "a\n"}), "copy_before_install")
+    assert "Copy requirements.txt first" in finding.remedy
+
+
 def test_no_ignore_file(tree: Tree) -> None:
     root = tree({"Dockerfile": PYTHON + "COPY . .\n"})
     (root / ".dockerignore").unlink()
