@@ -178,7 +178,7 @@ def _check_inside(files: tuple[Path, ...]) -> None:
         if file in seen or not file.is_file() or file.name == ".env":
             continue
         seen.add(file)
-        for path, is_compose in insight.references(_load(file)):
+        for path, is_compose in insight.references(load(file)):
             place = (file.parent / path).resolve()
             if "$" in path or "://" in path or not place.is_relative_to(root):
                 raise _leads_out(path)
@@ -192,7 +192,8 @@ def _leads_out(path: str) -> UnsafeSource:
     )
 
 
-def _load(file: Path) -> Mapping[str, Any]:
+def load(file: Path) -> Mapping[str, Any]:
+    """The file as it is written, without the plug-in; {} where it is no mapping. Raises `ComposeFileWrong`."""
     import yaml
 
     class Loader(yaml.SafeLoader):

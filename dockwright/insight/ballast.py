@@ -7,9 +7,19 @@ tree says that the app needs it: each kind has its own proof, and where it fails
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 
+from dockwright.insight.evidence import Evidence
+from dockwright.insight.needs import (
+    asks_git,
+    is_named,
+    is_read_as_settings,
+    is_started_from,
+    is_wanted,
+    makes_environment,
+    serves_packages,
+)
 from dockwright.insight.secret_shapes import is_env_file, secret_settings
 
 _TOOL_CACHES = {
@@ -37,6 +47,8 @@ _TOOL_CACHES = {
     ".svn": "Subversion's own data",
     ".hg": "Mercurial's own data",
 }
+_MAYBE_READ = frozenset(("htmlcov", ".gradle", ".terraform", ".vagrant", ".idea", ".vscode", ".svn", ".hg"))
+"""Of these: what a program may ask for by its name. Nothing but its own tool reads one of the others."""
 _FILES = {
     "*.pyc": "Python's compiled files, written anew where they are needed",
     "*.swp": "an editor's swap files",
@@ -47,30 +59,9 @@ _FILES = {
     ".coverage": "coverage's raw data",
     "npm-debug.log*": "npm's logs of what failed",
     "yarn-error.log*": "Yarn's logs of what failed",
-    "core.[0-9]*": "memory dumps of what crashed",
 }
 _MODELS = (".safetensors", ".bin", ".gguf", ".ggml", ".pt", ".pth", ".onnx", ".h5", ".ckpt", ".tflite", ".pkl")
 _SMALLEST_MODEL = 1_000_000
-_NODE_INSTALL = re.compile(
-    r"\b(?:npm\s+(?:ci|i|install)|pnpm\s+(?:i|install)|yarn(?:\s+install)?|bun\s+(?:i|install))\b"
-)
-_NODE = re.compile(r"(?<![\w.-])(?:node(?:js)?|npm|npx|yarn|pnpm|bun|deno|pm2|next|nuxt|vite|tsx|ts-node)(?![\w-])")
-_NODE_BUILD = re.compile(
-    r"\b(?:npm|pnpm|yarn|bun)\s+(?:run\s+)?(?:\S*build\S*|generate)|\b(?:vite|tsc|webpack|next)\s+build"
-)
-_MAKES_VENV = re.compile(
-    r"-m\s+venv\b|(?<![\w/.-])virtualenv\s|\buv\s+(?:sync|venv)\b|\bpoetry\b|\bpdm\b|\bpipenv\b|\bconda\s+(?:env|create)\b"
-)
-_NEEDS_GIT = re.compile(
-    r"\bgit\s+(?:-\S+\s+)*(?:describe|rev-parse|log|show|status|submodule|rev-list)\b|\.git(?:/|['\"\s]|$)"
-    r"|setuptools[_-]scm|hatch-vcs|versioningit|dunamai|dynamic-versioning|versioneer|\bpbr\b|\bvergen\b|GitPython"
-    r"|^\s*(?:import git\b|from git import)",
-    re.MULTILINE,
-)
-
-
-_AS_FOLDER = r"(?<![\w.-]){0}/|['\"/=]{0}['\"/\s]"
-"""A folder's name as a path or a text of its own has it, not as a word of a sentence."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,39 +72,6 @@ class Ballast:
     reason: str
     paths: tuple[str, ...]
     """Files, and folders with all that is below them."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Evidence:
-    """What the tree says of itself."""
-
-    sizes: dict[str, int]
-    """Path → bytes, of all that is sent; folders have -1."""
-    recipe: str
-    """The Dockerfiles' instructions, and the texts of the scripts and compose files that start the app."""
-    read: Callable[[str], str]
-    """The text of a small file of the tree, "" where it is none."""
-    texts: str = ""
-    """All texts in which the app may name a file that it needs, one after another."""
-    by_name: dict[str, list[str]] = field(default_factory=dict)
-    mentioned: dict[str, bool] = field(default_factory=dict)
-
-    def named(self, name: str) -> list[str]:
-        """Paths whose last part is `name`."""
-        if not self.by_name:
-            for path in self.sizes:
-                self.by_name.setdefault(path.rpartition("/")[2], []).append(path)
-        return self.by_name.get(name, [])
-
-    def is_mentioned(self, word: str, expression: str) -> bool:
-        """Whether the Dockerfile or any file of the tree holds `expression`, of which `word` is a part.
-
-        Many files are asked for, and a plain search takes a tenth of the time of a regular expression's.
-        """
-        if expression not in self.mentioned:
-            texts = [text for text in (self.recipe, self.texts) if word in text]
-            self.mentioned[expression] = any(re.search(expression, text) for text in texts)
-        return self.mentioned[expression]
 
 
 def ballast(evidence: Evidence) -> list[Ballast]:
@@ -164,58 +122,63 @@ def _folders(evidence: Evidence, name: str) -> list[str]:
 
 
 def _environments(evidence: Evidence) -> Iterator[Ballast]:
-    """Virtual environments hold this machine's paths. They stay where the app is started from one that no RUN makes."""
+    """Virtual environments hold this machine's paths. They stay where anything uses one that no RUN makes."""
     reason = "a virtual environment of this machine, with its paths in it; the image needs its own"
     for marker in [*evidence.named("pyvenv.cfg"), *_folders(evidence, "conda-meta")]:
         folder = _parent(marker)
-        name = folder.rpartition("/")[2]
-        is_started_from = re.search(rf"(?<![\w.-]){re.escape(name)}/(?:bin|lib)\b", evidence.recipe)
-        if folder and (not is_started_from or _MAKES_VENV.search(evidence.recipe)):
+        if folder and (not is_started_from(evidence, folder) or makes_environment(evidence, folder)):
             yield Ballast(pattern=quoted(folder), reason=reason, paths=(folder,))
 
 
 def _node_modules(evidence: Evidence) -> Iterator[Ballast]:
-    """They stay where the image has Node and no RUN installs them: then they are what the app runs on."""
-    reason = "packages that the Dockerfile installs anew, for the image's own system"
+    """They stay where an image with Node takes them in and no RUN installs them: then they are what the app runs on."""
+    reason = "packages that the Dockerfile installs anew, or that an image without Node has no use for"
     roots = [path for path in _folders(evidence, "node_modules") if "/node_modules/" not in f"/{_parent(path)}/"]
-    installed = [path for path in roots if _is_installed(evidence, _parent(path))]
-    if not _NODE.search(evidence.recipe) and not evidence.is_mentioned("node_modules/", r"node_modules/[\w@]"):
-        reason, installed = "packages of Node, which this image does not have", roots
-    if installed and len(installed) == len(roots):
-        yield Ballast(pattern="**/node_modules", reason=reason, paths=tuple(installed))
+    are_served = serves_packages(evidence) if roots else False
+    free = [path for path in roots if _is_installed(evidence, path, are_served)]
+    if free and len(free) == len(roots):
+        yield Ballast(pattern="**/node_modules", reason=reason, paths=tuple(free))
     else:
-        yield from (Ballast(pattern=quoted(path), reason=reason, paths=(path,)) for path in installed)
+        yield from (Ballast(pattern=quoted(path), reason=reason, paths=(path,)) for path in free)
 
 
-def _is_installed(evidence: Evidence, folder: str) -> bool:
-    """Whether a RUN installs the packages of `folder`: there is one, and the Dockerfile speaks of the folder."""
-    if not _NODE_INSTALL.search(evidence.recipe):
-        return False
-    if not folder or '"workspaces"' in evidence.read("package.json") or "pnpm-workspace.yaml" in evidence.sizes:
-        return True
-    name = re.escape(folder.rpartition("/")[2])
-    return bool(re.search(rf"(?<![\w.-]){name}(?![\w.-])", evidence.recipe))
+def _is_installed(evidence: Evidence, path: str, are_served: bool) -> bool:
+    """A package.json beside them must say what to install."""
+    folder = _parent(path)
+    has_manifest = f"{folder}/package.json".lstrip("/") in evidence.sizes
+    folders = _package_folders(evidence, folder) if has_manifest else []
+    return evidence.is_remade("packages", path, folders, not are_served)
+
+
+def _package_folders(evidence: Evidence, folder: str) -> list[str]:
+    """Its own, and those above whose workspaces it is in."""
+    found = [folder]
+    while folder:
+        folder = _parent(folder)
+        prefix = f"{folder}/" if folder else ""
+        has_workspaces = '"workspaces"' in evidence.read(f"{prefix}package.json")
+        if has_workspaces or f"{prefix}pnpm-workspace.yaml" in evidence.sizes:
+            found.append(folder)
+    return found
 
 
 def _git(evidence: Evidence) -> Iterator[Ballast]:
-    reason = "Git's history; nothing in the Dockerfile or the packages' metadata asks Git for a version"
-    folders = _folders(evidence, ".git")
-    metadata = [path for path in ("pyproject.toml", "setup.cfg", "setup.py", "package.json") if path in evidence.sizes]
-    if not _NEEDS_GIT.search("\n".join([evidence.recipe, *map(evidence.read, metadata)])):
-        yield from _everywhere(evidence, ".git", reason, folders)
+    reason = "Git's history; nothing in the Dockerfile, the code or the packages' metadata asks Git for anything"
+    if not asks_git(evidence):
+        yield from _everywhere(evidence, ".git", reason, _folders(evidence, ".git"))
 
 
 def _built_outputs(evidence: Evidence) -> Iterator[Ballast]:
     """Only what Git leaves out as well, beside a package.json, where a RUN builds it."""
-    if not _NODE_BUILD.search(evidence.recipe):
-        return
     for name in ("dist", "build", "out", ".next", ".nuxt", ".output", ".svelte-kit", "coverage"):
         for path in _folders(evidence, name):
             beside = _parent(path)
             prefix = f"{beside}/" if beside else ""
             ignores = evidence.read(f"{prefix}.gitignore") + "\n" + evidence.read(".gitignore")
             is_ignored = re.search(rf"(?m)^/?(?:\*\*/)?(?:{re.escape(prefix)})?{re.escape(name)}/?\s*$", ignores)
-            if f"{prefix}package.json" in evidence.sizes and is_ignored and "node_modules" not in path:
+            if not is_ignored or f"{prefix}package.json" not in evidence.sizes or "node_modules" in path:
+                continue
+            if evidence.is_remade("output", path, _package_folders(evidence, beside), False):
                 reason = "an earlier build's output, which Git leaves out and the Dockerfile builds anew"
                 yield Ballast(pattern=quoted(path), reason=reason, paths=(path,))
 
@@ -225,7 +188,9 @@ def _built_outputs(evidence: Evidence) -> Iterator[Ballast]:
 
 def _caches(evidence: Evidence) -> Iterator[Ballast]:
     for name, reason in _TOOL_CACHES.items():
-        if not re.search(rf"(?<![\w.-]){re.escape(name)}(?![\w.-])", evidence.recipe):
+        named = rf"(?<![\w.-]){re.escape(name)}(?![\w.-])"
+        is_wanted = name in _MAYBE_READ and bool(evidence.named(name)) and evidence.is_in_code(named)
+        if not is_wanted and not re.search(named, evidence.recipe):
             yield from _everywhere(evidence, name, reason, _folders(evidence, name))
     if not evidence.is_mentioned(".cache", r"(?<!~/)(?<!HOME/)(?<!HOME\}/)(?<!root/)(?<!\w)\.cache\b"):
         yield from _everywhere(evidence, ".cache", "tools' caches", _folders(evidence, ".cache"))
@@ -238,17 +203,26 @@ def _files(evidence: Evidence) -> Iterator[Ballast]:
     for pattern, reason in _FILES.items():
         paths = [path for name in names if fnmatchcase(name, pattern) for path in evidence.named(name)]
         if pattern == "*.pyc":  # one that stands alone is its module's only form
-            paths = [path for path in paths if path[:-1] in evidence.sizes or "/__pycache__/" in f"/{path}"]
-            if len(paths) != sum(name.endswith(".pyc") for name in names for _ in evidence.named(name)):
-                yield from (Ballast(pattern=quoted(path), reason=reason, paths=(path,)) for path in paths)
-                continue
-        if paths:
+            free = [path for path in paths if path[:-1] in evidence.sizes or "/__pycache__/" in f"/{path}"]
+        else:
+            free = [path for path in paths if not is_named(evidence, path)]
+        if free and len(free) == len(paths):
             yield Ballast(pattern=f"**/{pattern}", reason=reason, paths=tuple(paths))
+        else:
+            yield from (Ballast(pattern=quoted(path), reason=reason, paths=(path,)) for path in free)
+    yield from _dumps(evidence, names)
+
+
+def _dumps(evidence: Evidence, names: set[str]) -> Iterator[Ballast]:
+    """`core.1234`, each by itself: `core.3f2a91c0.js` is a script, and a text is no memory."""
+    for path in [path for name in names if re.fullmatch(r"core\.\d+", name) for path in evidence.named(name)]:
+        if evidence.sizes[path] > 0 and not evidence.read(path) and not is_named(evidence, path):
+            yield Ballast(pattern=quoted(path), reason="the memory of a program that crashed", paths=(path,))
 
 
 def _logs(evidence: Evidence) -> Iterator[Ballast]:
     logs = [path for path, size in evidence.sizes.items() if path.endswith(".log") and size >= 0]
-    free = [path for path in logs if not _is_named(evidence, path)]
+    free = [path for path in logs if not is_wanted(evidence, path)]
     if free and len(free) == len(logs):
         yield Ballast(pattern="**/*.log", reason="logs, which nothing in the tree names", paths=tuple(free))
     else:
@@ -262,8 +236,7 @@ def _logs(evidence: Evidence) -> Iterator[Ballast]:
 def _models(evidence: Evidence) -> Iterator[Ballast]:
     """A model is loaded by its file's name or by its folder's: whichever is named anywhere keeps it."""
     large = [path for path, size in evidence.sizes.items() if path.endswith(_MODELS) and size >= _SMALLEST_MODEL]
-    inside = "/node_modules/"
-    free = [path for path in large if inside not in f"/{path}" and not _is_named(evidence, path, with_folders=True)]
+    free = [path for path in large if "/node_modules/" not in f"/{path}" and not is_wanted(evidence, path)]
     groups: dict[tuple[str, str], list[str]] = {}
     for path in free:
         groups.setdefault((_parent(path), path[path.rindex(".") :]), []).append(path)
@@ -277,25 +250,12 @@ def _models(evidence: Evidence) -> Iterator[Ballast]:
             yield from (Ballast(pattern=quoted(path), reason=reason, paths=(path,)) for path in paths)
 
 
-def _is_named(evidence: Evidence, path: str, *, with_folders: bool = False) -> bool:
-    """Whether some text holds the file's name, or with `with_folders` that of a folder above it."""
-    *folders, name = path.split("/")
-    if evidence.is_mentioned(name, rf"(?<![\w-]){re.escape(name)}"):
-        return True
-    if not with_folders:
-        return False
-    ending = f"*{name[name.rindex('.') :]}"
-    return evidence.is_mentioned(ending, rf"{re.escape(ending)}\b") or any(
-        evidence.is_mentioned(folder, _AS_FOLDER.format(re.escape(folder))) for folder in folders
-    )
-
-
 def _settings_with_secrets(evidence: Evidence) -> Iterator[Ballast]:
-    """A `.env` holds passwords for everybody who has the image. One with a front end's public settings stays."""
+    """A `.env` holds passwords for everybody who has the image. One that the app reads stays; `check` tells of it."""
     reason = "passwords or keys, which everybody who has the image could read; pass them when it runs"
     for path, size in evidence.sizes.items():
         name = path.rpartition("/")[2]
         if size < 0 or not is_env_file(name) or not secret_settings(evidence.read(path)):
             continue
-        if not re.search(rf"(?<![\w.-]){re.escape(name)}(?![\w.-])", evidence.recipe):
+        if not is_read_as_settings(evidence, path):
             yield Ballast(pattern=quoted(path), reason=reason, paths=(path,))

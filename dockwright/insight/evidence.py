@@ -1,35 +1,113 @@
-"""Reads what a source tree says of itself: which files its texts name, and how its app is started."""
+"""What a source tree says of itself: which files its texts name, and how its app is started."""
 
 from __future__ import annotations
 
 import os
 import re
 import stat
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
-from dockwright.insight.ballast import Evidence
 from dockwright.insight.context import Walk
 
-SMALL = 256_000
-"""Bytes: larger files are no code."""
+Kind = Literal["program", "page", "setting", "other"]
+"""What a text is: code, code of the web's languages, a setting, what only people or programs read."""
+IsRemade = Callable[[Literal["packages", "output"], str, Sequence[str], bool], bool]
+"""Whether every target that takes a folder in makes it anew, as `remade` tells; with the last True also whether it has
+no Node, for which packages are of no use. Before it: the folder, and those of the package.json that bring it about."""
+
+SMALL = 8_000_000
+"""Bytes: larger files are not read."""
 MOST = 32_000_000
 """Bytes of texts that are looked through."""
-_TEXTS = frozenset(
-    (
-        *(".py", ".pyi", ".js", ".mjs", ".cjs", ".ts", ".tsx", ".jsx", ".vue", ".svelte", ".go", ".rs", ".java"),
-        *(".kt", ".rb", ".php", ".cs", ".c", ".cc", ".cpp", ".h", ".sh", ".bash", ".toml", ".cfg", ".ini", ".conf"),
-        *(".json", ".yaml", ".yml", ".xml", ".properties", ".env", ".html", ".md", ".rst", ".txt", ".ipynb", ".sql"),
-        *(".mk", ""),
-    )
-)
+_ENDINGS: Mapping[Kind, frozenset[str]] = {
+    "program": frozenset(
+        (
+            *("", ".py", ".pyi", ".pyx", ".go", ".rs", ".java", ".kt", ".kts", ".scala", ".groovy", ".gradle", ".rb"),
+            *(".erb", ".php", ".cs", ".fs", ".vb", ".c", ".cc", ".cpp", ".cxx", ".h", ".hpp", ".swift", ".dart"),
+            *(".lua", ".pl", ".pm", ".r", ".jl", ".ex", ".exs", ".erl", ".clj", ".hs", ".mk", ".cmake", ".ipynb"),
+            *(".service", ".html", ".htm", ".tmpl", ".tpl", ".j2", ".jinja", ".twig"),
+        )
+    ),
+    "page": frozenset(
+        (".js", ".mjs", ".cjs", ".ts", ".mts", ".cts", ".tsx", ".jsx", ".vue", ".svelte", ".astro", ".ejs", ".hbs")
+    ),
+    "setting": frozenset(
+        (".toml", ".cfg", ".ini", ".conf", ".json", ".yaml", ".yml", ".xml", ".properties", ".env", ".in", ".csproj")
+    ),
+    "other": frozenset(
+        (
+            *(".md", ".mdx", ".rst", ".txt", ".csv", ".tsv", ".jsonl", ".ndjson", ".lst", ".list", ".sql", ".graphql"),
+            *(".css", ".scss", ".sass", ".less", ".svg", ".webmanifest", ".pug", ".proto", ".hcl", ".sh", ".bash"),
+            *(".zsh", ".fish", ".ps1", ".bat", ".cmd"),
+        )
+    ),
+}
+"""A script counts as a program where something that runs names it."""
+_KINDS: Mapping[str, Kind] = {ending: kind for kind, endings in _ENDINGS.items() for ending in endings}
+_DATA = frozenset((".json", ".xml", ".ipynb", ".in", ".yaml", ".yml", ".html", ".htm"))
+"""What is large and has such a name is no code."""
 _NOT_THE_APP = frozenset(
     ("node_modules", ".git", ".svn", ".hg", "__pycache__", ".venv", "site-packages", ".tox", ".nox")
 )
 _IGNORES = frozenset(
     (".gitignore", ".dockerignore", ".gitattributes", ".npmignore", ".eslintignore", ".prettierignore")
 )
+_RUN_ELSEWHERE = frozenset((".github", ".gitlab", ".circleci", ".devcontainer", ".vscode", ".idea", ".husky"))
+_RUN_BY_PEOPLE = re.compile(
+    r"README.*|LICENSE.*|CHANGELOG.*|(?:GNU)?Makefile|justfile|Taskfile\..*|noxfile\.py|tox\.ini|Vagrantfile|Jenkinsfile"
+    r"|\..*ci\.ya?ml|\.(?:travis|drone|woodpecker|pre-commit-config)\.ya?ml|.*-pipelines\.ya?ml|.*compose.*\.ya?ml",
+    re.IGNORECASE,
+)
+"""Beside the app rather than in it; what a compose file says of it stands in the recipe."""
+_SHELL = (".sh", ".bash", ".zsh", ".fish", ".ps1", ".bat", ".cmd")
 _LOCKS = re.compile(r"lock|npm-shrinkwrap", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """What the tree says of itself."""
+
+    sizes: dict[str, int]
+    """Path → bytes, of all that is sent; folders have -1."""
+    recipe: str
+    """The Dockerfiles' instructions, and the texts of the scripts and compose files that start the app."""
+    read: Callable[[str], str]
+    """The text of a small file of the tree, "" where it is none."""
+    texts: Mapping[Kind, str] = field(default_factory=dict)
+    """All texts that may name a file which the app needs, one after another."""
+    is_whole: bool = True
+    """Nothing of these was left out because it is too much."""
+    is_code_whole: bool = True
+    """No code was, and no setting."""
+    is_remade: IsRemade = lambda *_: False
+    by_name: dict[str, list[str]] = field(default_factory=dict)
+    mentioned: dict[str, bool] = field(default_factory=dict)
+
+    def named(self, name: str) -> list[str]:
+        """Paths whose last part is `name`."""
+        if not self.by_name:
+            for path in self.sizes:
+                self.by_name.setdefault(path.rpartition("/")[2], []).append(path)
+        return self.by_name.get(name, [])
+
+    def is_mentioned(self, word: str, expression: str) -> bool:
+        """Whether the Dockerfile or any file of the tree holds `expression`, of which `word` is a part.
+
+        What is not known counts as mentioned. Many files are asked for, and a plain search takes a tenth of the time
+        of a regular expression's.
+        """
+        if expression not in self.mentioned:
+            texts = [text for text in (self.recipe, *self.texts.values()) if word in text]
+            self.mentioned[expression] = any(re.search(expression, text) for text in texts) or not self.is_whole
+        return self.mentioned[expression]
+
+    def is_in_code(self, expression: str | re.Pattern[str], *kinds: Kind) -> bool:
+        """Whether what may run in the image holds it, or what tells how; code alone where no `kinds` are given."""
+        texts = [self.recipe, *(self.texts.get(kind, "") for kind in kinds or ("program", "page"))]
+        return not self.is_code_whole or any(re.search(expression, text) for text in texts)
 
 
 def reader(root: Path) -> Callable[[str], str]:
@@ -54,42 +132,84 @@ def _text(root: Path, path: str) -> str:
             content = file.read()
     except OSError:  # it vanished, or may not be read: then it tells nothing
         return ""
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return content.decode("utf-16", "replace")
     return "" if b"\0" in content else content.decode("utf-8", "replace")
 
 
-def gather(walk: Walk, read: Callable[[str], str], instructions: Iterable[str]) -> Evidence:
+def gather(
+    walk: Walk, read: Callable[[str], str], instructions: Iterable[str], is_remade: IsRemade = lambda *_: False
+) -> Evidence:
     """`instructions`: those of all Dockerfiles, and what else says how the app is built and started."""
     sizes = {entry[0]: -1 if stat.S_ISDIR(entry[1]) else entry[2] for entry in walk.entries}
     recipe = "\n".join(instructions)
-    scripts = [read(path) for path in _scripts(sizes, recipe)]
-    texts = []
-    total = 0
+    sources: dict[Kind, list[str]] = {kind: [] for kind in _ENDINGS}
     for path in _sources(sizes):
-        if total > MOST:
-            break
+        sources[_kind(path, sizes[path])].append(path)
+    texts = {kind: _together(sizes, read, paths) for kind, paths in sources.items()}
+    code = "\n".join(text for kind, (text, _) in texts.items() if kind != "other")
+    program = "\n".join([texts["program"][0], *scripts(sizes, code, read)])
+    return Evidence(
+        sizes=sizes,
+        recipe="\n".join([recipe, *scripts(sizes, recipe, read)]),
+        read=read,
+        texts={**{kind: text for kind, (text, _) in texts.items()}, "program": program},
+        is_whole=all(is_whole for _, is_whole in texts.values()),
+        is_code_whole=all(is_whole for kind, (_, is_whole) in texts.items() if kind != "other"),
+        is_remade=is_remade,
+    )
+
+
+def _together(sizes: dict[str, int], read: Callable[[str], str], paths: Iterable[str]) -> tuple[str, bool]:
+    """Their texts, and whether those are all."""
+    texts, total, is_whole = [], 0, True
+    for path in paths:
+        if sizes[path] > SMALL or total + sizes[path] > MOST:
+            is_whole = False
+            continue
         texts.append(read(path))
-        total += len(texts[-1])
-    return Evidence(sizes=sizes, recipe="\n".join([recipe, *scripts]), read=read, texts="\n".join(texts))
+        total += sizes[path]
+    return "\n".join(texts), is_whole
 
 
 def _sources(sizes: dict[str, int]) -> Iterator[str]:
     environments = tuple(path.removesuffix("pyvenv.cfg") for path in sizes if path.endswith("/pyvenv.cfg"))
     for path, size in sizes.items():
         *folders, name = path.split("/")
-        if not 0 <= size <= SMALL or name in _IGNORES or _LOCKS.search(name):
+        if size < 0 or name in _IGNORES or _LOCKS.search(name):
             continue
-        is_text = os.path.splitext(name)[1].lower() in _TEXTS or name.startswith((".env", "Dockerfile"))
+        ending = os.path.splitext(name)[1].lower()
+        if not ending and size > SMALL:  # a program for the processor
+            continue
+        is_text = ending in _KINDS or name.startswith((".env", "Dockerfile"))
         if is_text and _NOT_THE_APP.isdisjoint(folders) and not path.startswith(environments):
             yield path
 
 
-def _scripts(sizes: dict[str, int], recipe: str) -> list[str]:
-    """Files that are named where the app is built and started: shell scripts, mostly."""
-    words = set(re.findall(r"[\w.-]+", recipe))
-    return [
+def _kind(path: str, size: int) -> Kind:
+    *folders, name = path.split("/")
+    ending = os.path.splitext(name)[1].lower()
+    is_beside = _RUN_BY_PEOPLE.fullmatch(name) or not _RUN_ELSEWHERE.isdisjoint(folders)
+    if is_beside or (size > SMALL and ending in _DATA):
+        return "other"
+    if name.startswith((".env", "requirements", "constraints")):
+        return "setting"
+    return _KINDS.get(ending, "other")
+
+
+def scripts(sizes: dict[str, int], text: str, read: Callable[[str], str]) -> list[str]:
+    """Texts of what is named there, shell scripts mostly, and of what these name."""
+    waiting = {
         path
         for path, size in sizes.items()
-        if 0 < size <= SMALL
-        and (name := path.rpartition("/")[2]) in words
-        and (name.endswith((".sh", ".bash")) or "." not in name)
-    ]
+        if 0 < size <= SMALL and (path.endswith(_SHELL) or "." not in path.rpartition("/")[2])
+    }
+    found: list[str] = []
+    pending = [text]
+    while pending and waiting:
+        words = set(re.findall(r"[\w.-]+", pending.pop()))
+        named = {path for path in waiting if path.rpartition("/")[2] in words}
+        waiting -= named
+        found += (texts := [read(path) for path in sorted(named)])
+        pending += texts
+    return found

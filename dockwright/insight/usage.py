@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from dockwright.errors import DockerfileSyntax
 from dockwright.insight.context import Walk
 from dockwright.insight.dockerfile import Dockerfile, Instruction, Target
 from dockwright.insight.ignore import clean
@@ -62,23 +63,36 @@ def uses(
     onbuild: Mapping[str, Sequence[str]] | None = None,
 ) -> list[Use]:
     """Of all targets, in the file's order. Raises `DockerfileSyntax` with the line."""
-    recipe = Recipe(dockerfile, args, base_env=base_env, onbuild=onbuild)
-    states: dict[int, State] = {}
     found = []
-    for target in dockerfile.targets:
+    for target, instruction, state in steps(Recipe(dockerfile, args, base_env=base_env, onbuild=onbuild)):
+        try:
+            found += [
+                _use(context, target, instruction, source) for source in sources_of(instruction, state.scope.put_in)
+            ]
+        except ValueError as error:
+            raise _wrong(dockerfile, instruction, error) from error
+    return found
+
+
+def steps(recipe: Recipe) -> Iterator[tuple[Target, Instruction, State]]:
+    """Each instruction of each target, triggers of its base among them, with the state that it meets.
+
+    The state goes on with the next: what it says must be asked at once. Raises `DockerfileSyntax` with the line.
+    """
+    states: dict[int, State] = {}
+    for target in recipe.dockerfile.targets:
         state, triggers = recipe.start(target, states)
         states[target.index] = state
         for instruction in recipe.instructions(target, triggers):
+            yield target, instruction, state
             try:
-                found += [
-                    _use(context, target, instruction, source) for source in sources_of(instruction, state.scope.put_in)
-                ]
                 state.pass_by(instruction, set())
             except ValueError as error:
-                raise dockerfile.error(
-                    instruction.line, str(error), "Correct that instruction and build again"
-                ) from error
-    return found
+                raise _wrong(recipe.dockerfile, instruction, error) from error
+
+
+def _wrong(dockerfile: Dockerfile, instruction: Instruction, error: ValueError) -> DockerfileSyntax:
+    return dockerfile.error(instruction.line, str(error), "Correct that instruction and build again")
 
 
 def needed_by(dockerfile: Dockerfile, target: str | None, args: Mapping[str, str]) -> frozenset[int]:
@@ -122,6 +136,11 @@ def _use(context: Context, target: Target, instruction: Instruction, source: str
         names=frozenset(names),
         can_be_missing=is_with_parents or not cleaned or has_wildcard(cleaned),
     )
+
+
+def _is_on(switch: str | None) -> bool:
+    """As the builder reads `--parents`, `--parents=TRUE`."""
+    return switch is not None and switch.lower() in ("", "true")
 
 
 def used_paths(found: Sequence[Use], targets: frozenset[int] | None = None) -> frozenset[str]:

@@ -60,7 +60,7 @@ def write(survey: Survey) -> dict[str, Any]:
             break
         _extend(survey)
         written += [one.as_dict() for one in suggested.suggestions]
-        survey = Survey(survey.unit, survey.others, survey.known)
+        survey = Survey(survey.unit, survey.others, survey.known, shared=survey.shared)
     return {**measured(survey), "suggestions": written}
 
 
@@ -68,7 +68,7 @@ def _extend(survey: Survey) -> None:
     path = survey.ignore_file
     old = path.read_text(encoding="utf-8", errors="surrogateescape") if path.is_file() else ""
     new = suggestions.extended(old, [one.pattern for one in survey.suggested.suggestions])
-    after = Survey(survey.unit, survey.others, survey.known, rules_text=new)
+    after = Survey(survey.unit, survey.others, survey.known, rules_text=new, shared=survey.shared)
     lost = survey.used_by_any - survey.suggested.dropped - set(after.context.index.files)
     if lost:
         raise SourceChanged(

@@ -22,11 +22,16 @@ from dockwright.insight.compose_file import ComposeFile, ServiceBuild, builds, r
 from dockwright.insight.dockerfile import Dockerfile, parse
 from dockwright.insight.findings import Finding
 from dockwright.insight.inputs import image_refs
+from dockwright.insight.possible import Possible, possible
+from dockwright.insight.remade import Kind, Remade
+from dockwright.insight.replay import Recipe
 from dockwright.insight.selection import Context
 from dockwright.insight.subject import ImageConfig, environment
 from dockwright.insight.suggestions import Suggested
 from dockwright.insight.usage import Use
+from dockwright.process import Cancel
 from dockwright.services.known_images import KnownImages
+from dockwright.services.sharers import Sharer, Sharers, sharers
 
 COMPOSE_FILES = ("compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml")
 """In the order in which compose looks for them."""
@@ -120,14 +125,35 @@ def _compose(root: Path, file: Path) -> ComposeFile | Finding:
     return read_compose(file.read_text(encoding="utf-8", errors="replace"), file.name, values)
 
 
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """What a Dockerfile takes in, and what it may take in with other arguments."""
+
+    sharer: Sharer
+    dockerfile: Dockerfile
+    args: Mapping[str, str]
+    uses: list[Use]
+    possible: Possible
+
+
 class Survey:
     """One context, and the Dockerfiles that are built with it."""
 
-    def __init__(self, unit: Unit, others: Sequence[Unit], known: KnownImages, rules_text: str | None = None) -> None:
-        """`others` may be built with the same ignore file. `rules_text` stands for the ignore file's own."""
+    def __init__(
+        self,
+        unit: Unit,
+        others: Sequence[Unit],
+        known: KnownImages,
+        rules_text: str | None = None,
+        shared: Sharers | None = None,
+    ) -> None:
+        """`others` may be built with the same ignore file. `rules_text` stands for the ignore file's own.
+
+        `shared` is what an earlier look at the same context has found.
+        """
         self.known = known
-        self.root, self.unit = unit.context, unit
-        self.others = [other for other in others if other.dockerfile != unit.dockerfile or other.target != unit.target]
+        self.root, self.unit, self.others = unit.context, unit, others
+        self._shared = shared
         if rules_text is None:
             self.rules = ignore.load_rules(self.root, unit.dockerfile)
         else:
@@ -138,7 +164,7 @@ class Survey:
 
     @cached_property
     def text(self) -> str:
-        return self.unit.dockerfile.read_text(encoding="utf-8", errors="surrogateescape")
+        return _text_of(self.unit.dockerfile)
 
     @cached_property
     def dockerfile(self) -> Dockerfile:
@@ -165,8 +191,8 @@ class Survey:
     @property
     def ignore_file(self) -> Path:
         """The one that is there and counts, else the one to write."""
-        own = self.unit.dockerfile.with_name(f"{self.unit.dockerfile.name}.dockerignore")
-        return own if own.is_file() else self.root / ".dockerignore"
+        own = self.unit.dockerfile
+        return own.with_name(f"{own.name}.dockerignore") if _has_own(own) else self.root / ".dockerignore"
 
     # --- what of it is used ----------------------------------------------------------------------------------------
 
@@ -177,66 +203,111 @@ class Survey:
 
     @cached_property
     def used_by_any(self) -> frozenset[str]:
-        """By any build target of any Dockerfile that is built with this context."""
-        everything = frozenset(self.context.index.files)
-        paths = usage.used_paths(self.uses)
-        for other in self._other_uses:
-            paths |= everything if other is None else usage.used_paths(other)
-        return paths
+        """By any build target of any Dockerfile that is built with this context, or may be, with any arguments."""
+        if None in self._readings:
+            return frozenset(self.context.index.files)
+        found = [reading for reading in self._readings if reading]
+        return frozenset().union(*(usage.used_paths(one.uses) | one.possible.paths for one in found))
 
     @cached_property
     def named(self) -> frozenset[str]:
         """What instructions name themselves: it is wanted, whatever it looks like. A lone `*` names nothing."""
-        found = [*self.uses, *(use for other in self._other_uses for use in other or ())]
+        found = [use for one in self._readings if one for use in one.uses]
         chosen = [use for use in found if use.source.rpartition("/")[2] not in ("*", "**")]
-        return frozenset().union(*(use.names for use in chosen))
+        open_names = (one.possible.names for one in self._readings if one)
+        return frozenset().union(*(use.names for use in chosen), *open_names)
 
     @cached_property
-    def _other_uses(self) -> list[list[Use] | None]:
+    def shared(self) -> Sharers:
+        """What else is built with the context. Its `doubt` says why nothing can be suggested."""
+        return self._shared or sharers(self.root, Cancel())
+
+    @cached_property
+    def _sharers(self) -> list[Sharer]:
+        """Of the same ignore file: this Dockerfile first."""
+        own = self.unit.dockerfile
+        units = [one for one in self.others if one.context == self.root and one.dockerfile.is_file()]
+        found = [Sharer(path=one.dockerfile, text=_text_of(one.dockerfile), args=one.args) for one in units]
+        mine = Sharer(path=own, text=self.text, args=self.unit.args)
+        return [
+            mine,
+            *(
+                one
+                for one in [*found, *self.shared.found]
+                if one.is_inline or one.path == own or not _has_own(one.path)
+            ),
+        ]
+
+    @cached_property
+    def _readings(self) -> list[_Reading | None]:
         """None for a Dockerfile that cannot be read: it may take in anything."""
-        found: list[list[Use] | None] = []
-        for path, args in self._other_dockerfiles.items():
-            try:
-                parsed = parse(path.read_text(encoding="utf-8", errors="surrogateescape"), path.name)
-                found.append(self._uses_of(parsed, dict(args)))
-            except (DockwrightError, OSError):
-                found.append(None)
-        return found
+        found: dict[object, _Reading | None] = {}
+        for one in self._sharers:
+            key = (one.text, tuple(sorted(one.args.items())), one.starts)
+            if key not in found:
+                found[key] = self._reading(one)
+        return list(found.values())
 
-    @cached_property
-    def _other_dockerfiles(self) -> dict[Path, tuple[tuple[str, str], ...]]:
-        """Those that share the ignore file: of the compose file's services, and what is named like one beside it."""
-        found = {other.dockerfile: tuple(other.args.items()) for other in self.others if other.context == self.root}
-        for path in sorted(
-            [*self.root.glob("Dockerfile.*"), *self.root.glob("*.Dockerfile"), self.root / "Dockerfile"]
-        ):
-            if path.is_file() and path.suffix != ".dockerignore":
-                found.setdefault(path, ())
-        return {
-            path: args
-            for path, args in found.items()
-            if path != self.unit.dockerfile
-            and path.is_file()
-            and not path.with_name(f"{path.name}.dockerignore").is_file()
-        }
+    def _reading(self, sharer: Sharer) -> _Reading | None:
+        try:
+            dockerfile = parse(sharer.text, sharer.path.name)
+            # An image that only --build-arg names stands in the way of nothing here.
+            unnamed = {name: "unknown" for name, default in dockerfile.global_args.items() if default is None}
+            args = {**unnamed, **sharer.args}
+            steps = usage.steps(Recipe(dockerfile, args))
+            return _Reading(
+                sharer, dockerfile, args, self._uses_of(dockerfile, args), possible(steps, dockerfile, self.context)
+            )
+        except DockwrightError:
+            return None
 
     # --- what could be left out ------------------------------------------------------------------------------------
 
     @cached_property
     def suggested(self) -> Suggested:
-        texts = [self.text, *(path.read_text(errors="replace") for path in self._other_dockerfiles)]
-        instructions = [
-            "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("#")) for text in texts
-        ]
-        started = [self.read(name) for name in COMPOSE_FILES]
-        found = ballast(evidences.gather(self.walk, self.read, [*instructions, *started]))
+        """Nothing where it cannot be told what is taken in. Raises `DockerfileSyntax`."""
+        _ = self.dockerfile
+        if self.shared.doubt is not None or None in self._readings:
+            return Suggested((), frozenset())
+        texts = [_instructions(one.text) for one in self._sharers]
+        started = [*self.shared.starts, *(one.starts for one in self._sharers)]
+        found = ballast(evidences.gather(self.walk, self.read, [*texts, *started], self._is_remade))
         return suggestions.suggest(self.context, found, self.used_by_any, self.named, self.rules)
+
+    def _is_remade(self, kind: Kind, path: str, packages: Sequence[str], is_fine_without_node: bool) -> bool:
+        return all(one.makes(kind, path, packages, is_fine_without_node) for one in self._remade)
+
+    @cached_property
+    def _remade(self) -> list[Remade]:
+        sizes = {entry[0]: entry[2] for entry in self.walk.entries}
+        starts = "\n".join(self.shared.starts)
+        found = []
+        for one in self._readings:
+            assert one is not None
+            says = f"{starts}\n{one.sharer.starts}"
+            scripts = evidences.scripts(sizes, f"{_instructions(one.sharer.text)}\n{says}", self.read)
+            found.append(Remade(one.dockerfile, one.args, self.context, "\n".join([says, *scripts])))
+        return found
 
     def left_out_bytes(self) -> int:
         """Of all that the ignore file leaves out today. What may not be read there does not count."""
         if not self.rules.patterns:
             return 0
         return max(0, _tree_bytes(self.root) - self.walk.bytes)
+
+
+def _has_own(dockerfile: Path) -> bool:
+    """Whether it has an ignore file of its own, beside which the folder's does not count."""
+    return dockerfile.with_name(f"{dockerfile.name}.dockerignore").is_file()
+
+
+def _text_of(dockerfile: Path) -> str:
+    return dockerfile.read_text(encoding="utf-8", errors="surrogateescape")
+
+
+def _instructions(text: str) -> str:
+    """Without comments."""
+    return "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("#"))
 
 
 def _refs(dockerfile: Dockerfile, args: Mapping[str, str]) -> set[str]:
