@@ -12,6 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from servers import free_port
 
 from dockwright import settings
 from dockwright.domain.build import BuildRequest, History
@@ -192,7 +193,7 @@ def test_git_goes_to_the_address_that_was_looked_at(
     """The name is known to nobody but the lookup, and its address is taken for one of the internet."""
     monkeypatch.setattr(reach, "is_public", lambda _: True)
     monkeypatch.setattr(reach, "_is_own", lambda _: False)
-    url = server.url("app.git", "repo.example") if scheme == "http" else "git://repo.example/app.git"
+    url = server.url("app.git", "repo.example") if scheme == "http" else f"git://repo.example:{free_port()}/app.git"
     known = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 0))]
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: known)
     if scheme == "http":
