@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _INCLUDE = re.compile(r"(?:-r|--requirement|-c|--constraint)(?:\s*=\s*|\s+|(?<=-[rc]))(\S+)\s*$")
 _OPTION = re.compile(r"\s--?[A-Za-z][\w-]*(?:[= ]\S+)?")
 _DIRECT = re.compile(
-    r"(?:\.{0,2}/|[A-Za-z]:\\|\.$|(?:[a-z+]+://)|(?:git|hg|svn|bzr)\+|\S+\.(?:whl|tar\.gz|zip)(?:$|\s))"
+    r"(?:[^\s@;#]*/|[A-Za-z]:\\|\.$|(?:[a-z+]+://)|(?:git|hg|svn|bzr)\+|\S+\.(?:whl|tar\.gz|zip)(?:$|\s))"
 )
 _CONSTRAINS = re.compile(r"(?:-c|--constraint)")
 _MARKS = (
@@ -71,7 +71,7 @@ class Files:
 
     def _line(self, path: str, number: int, line: str, is_constraint: bool) -> None:
         place = f"{path}:{number}"
-        if match := _INCLUDE.match(line):
+        if (match := _INCLUDE.match(line)) and "${" not in line:
             below = (
                 match[1] if "://" in match[1] else posixpath.normpath(posixpath.join(posixpath.dirname(path), match[1]))
             )

@@ -17,6 +17,39 @@ _SERVER = re.compile(
     r"\b(?:uvicorn|gunicorn|hypercorn|daphne|waitress-serve|flask\s+run|fastapi\s+(?:run|dev)|streamlit|nginx|httpd"
     r"|caddy|http\.server|runserver|php\s+-S|rails\s+s|puma|next\s+start|vite\s+preview|http-server|json-server)\b"
 )
+_OFTEN_COPIED_FROM = frozenset(
+    (
+        *("alpine", "bash", "busybox", "caddy", "composer", "debian", "docker", "eclipse-temurin", "gcc", "golang"),
+        *(
+            "gradle",
+            "haproxy",
+            "httpd",
+            "maven",
+            "memcached",
+            "mongo",
+            "mysql",
+            "nginx",
+            "node",
+            "openjdk",
+            "perl",
+            "php",
+        ),
+        *(
+            "postgres",
+            "python",
+            "rabbitmq",
+            "redis",
+            "registry",
+            "ruby",
+            "rust",
+            "swift",
+            "tomcat",
+            "traefik",
+            "ubuntu",
+        ),
+    )
+)
+"""Images that everybody has by these names: no slip of the pen, however a build target is called."""
 _DROPS_ROOT = re.compile(r"\b(?:gosu|su-exec|setpriv|runuser|dumb-init\s+--setuid)\b")
 
 
@@ -73,7 +106,7 @@ def unknown_origins(subject: Subject) -> Iterator[Finding]:
     names = [target.name for target in subject.dockerfile.targets if target.name]
     for _, instruction, image in image_names(subject):
         near = get_close_matches(image.lower(), names, n=1, cutoff=0.7)
-        is_plain = not set(image) & set("/:@.")
+        is_plain = not set(image) & set("/:@.") and image not in _OFTEN_COPIED_FROM
         if instruction.keyword != "FROM" and is_plain and near and image not in subject.images:
             yield subject.found(
                 "copy_from_unknown",

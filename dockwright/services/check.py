@@ -86,6 +86,8 @@ class _Checking:
     installed: dict[str, str | None] = field(default_factory=dict)
     """Requirements file → Python version of the image that it is installed in."""
     together: list[tuple[str, ...]] = field(default_factory=list)
+    names: set[str] = field(default_factory=set)
+    """Of all files in the contexts, without their folders."""
 
     def __post_init__(self) -> None:
         self.images = KnownImages(self.settings)
@@ -207,6 +209,7 @@ class _Checking:
         self.findings += rules_context.secrets(survey.root, survey.context, taken, prefix, place)
         if survey.root in self.contexts:
             return
+        self.names.update(path.rpartition("/")[2] for path in survey.context.index.files)
         self.contexts[survey.root] = {
             "path": self.folder.place(survey.root),
             "files": survey.walk.files,
@@ -266,16 +269,30 @@ class _Checking:
         root = self.folder.root
         there = {path.name for path in root.glob("requirements*.txt") if path.is_file()}
         for group in requirements.groups(sorted(there | self.installed.keys()), self.together):
-            files = requirements.Files(self._requirements_text)
-            for path in group:
-                files.add(path)
-            self.findings += files.findings
-            environment = requirements.environment_of(self.installed.get(group[0]))
-            found_here = list(requirements.contradictions(files, environment))
-            self.findings += found_here
-            if self.with_pip and not any(one.severity == "error" for one in [*found_here, *files.findings]):
-                impossible = resolving.resolve(files, environment, self.installed.get(group[0]), self.cancel)
-                self.findings += [impossible] if impossible else []
+            found_here = self._asked_together(group)
+            self.findings += found_here if self._is_installed(group) else map(softened, found_here)
+
+    def _is_installed(self, group: tuple[str, ...]) -> bool:
+        """As far as it can be told: where nothing is, by a script perhaps, `requirements.txt` is what it installs."""
+        return group[0] in self.installed or (not self.installed and group == ("requirements.txt",))
+
+    def _asked_together(self, group: tuple[str, ...]) -> list[Finding]:
+        files = requirements.Files(self._requirements_text)
+        for path in group:
+            files.add(path)
+        environment = requirements.environment_of(self.installed.get(group[0]))
+        own = [softened(one) if self._may_be_elsewhere(one) else one for one in files.findings]
+        found_here = [*own, *requirements.contradictions(files, environment)]
+        if self.with_pip and not any(one.severity == "error" for one in found_here):
+            impossible = resolving.resolve(files, environment, self.installed.get(group[0]), self.cancel)
+            found_here += [impossible] if impossible else []
+        return found_here
+
+    def _may_be_elsewhere(self, finding: Finding) -> bool:
+        """An included file, which the image may have in another folder than the tree."""
+        path = finding.message.removeprefix("There is no ")
+        is_there = path.rpartition("/")[2] in self.names or path.startswith("../")
+        return finding.code == "requirements_missing" and is_there
 
     def _requirements_text(self, path: str) -> str | None:
         """None for what is not there, or lies outside of the folder."""

@@ -164,6 +164,14 @@ NOT_TOLD: dict[str, tuple[str, dict[str, str | bytes]]] = {
             "c==1 \\\n    --hash=sha256:00 \\\n    --hash=sha256:11\nd == 1.*\n",
         },
     ),
+    "a folder of the tree": (
+        "requirements_unreadable",
+        {"Dockerfile": PYTHON, "requirements.txt": "libs/common\nlibs/other[x]\n-r ${WHICH}.txt\n"},
+    ),
+    "a stage for what an official image is copied from": (
+        "copy_from_unknown",
+        {"Dockerfile": "FROM php:8 AS composer-deps\nCOPY --from=composer /usr/bin/composer /c\n"},
+    ),
     "what UTF-16 says": (
         "requirements_unreadable",
         {"Dockerfile": PYTHON, "requirements.txt": "\ufeffflask==2.0\n".encode("utf-16-le")},

@@ -127,6 +127,19 @@ def test_manifests_that_refer_to_other_files_are_not_enough(tree: Tree) -> None:
     assert "Copy requirements.txt first" in finding.remedy
 
 
+def test_requirements_that_no_image_installs_are_no_error(tree: Tree) -> None:
+    dockerfile = PYTHON + "COPY docker/requirements.txt common.txt ./\nRUN pip install -r requirements.txt\n"
+    dockerfile = dockerfile.replace("-r req", "-r docker/req")
+    files = {"Dockerfile": dockerfile, "docker/requirements.txt": "-r common.txt\n", "common.txt": "a\n"}
+    root = tree({**files, "requirements-old.txt": "a==1\na==2\nb = 3\n"})
+    found = {one.code: one.severity for one in look(root).findings if one.code.startswith("requirements_")}
+    assert found == dict.fromkeys(
+        ("requirements_missing", "requirements_conflict", "requirements_unreadable"), "warning"
+    )
+    (root / "common.txt").unlink()
+    assert [one.severity for one in told(root, "requirements_missing")] == ["error"]
+
+
 def test_no_ignore_file(tree: Tree) -> None:
     root = tree({"Dockerfile": PYTHON + "COPY . .\n"})
     (root / ".dockerignore").unlink()
