@@ -145,6 +145,9 @@ class ServicePlan:
 class Plan:
     services: tuple[ServicePlan, ...]
     """One an image, in the order of their names."""
+    standing: Mapping[str, int] = field(default_factory=dict)
+    """Service of the compose file → how many containers of it there are to be, built here or not; 0 for one that has
+    done its work when the others start."""
     together: str | None = None
     """Why the images are neither tested nor deployed one by one; none where there is no reason not to."""
 

@@ -85,6 +85,8 @@ class Composition:
     images: Mapping[str, str]
     """Service → image that is not built here."""
     depends_on: Mapping[str, frozenset[str]]
+    standing: Mapping[str, int]
+    """Service → how many containers of it there are to be; 0 for one that others wait for to end."""
     is_plain: bool
     """One service that is its image and nothing more."""
 
@@ -142,8 +144,21 @@ def read(document: Document) -> Composition:
         recipes=_in_order(list(recipes.values())),
         images=images,
         depends_on={name: frozenset(service.get("depends_on") or ()) for name, service in services.items()},
+        standing=_standing(services),
         is_plain=len(services) == 1 and all(_is_plain(service) for service in services.values()),
     )
+
+
+def _standing(services: Mapping[str, Document]) -> dict[str, int]:
+    waits = (wait for service in services.values() for wait in (service.get("depends_on") or {}).items())
+    ending = {name for name, how in waits if (how or {}).get("condition") == "service_completed_successfully"}
+    return {name: 0 if name in ending else _replicas(service) for name, service in services.items()}
+
+
+def _replicas(service: Document) -> int:
+    asked = service.get("scale")
+    asked = (service.get("deploy") or {}).get("replicas") if asked is None else asked
+    return 1 if asked is None else int(asked)
 
 
 def _recipe(name: str, service: Document, secrets: Document) -> Recipe:

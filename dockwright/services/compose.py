@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +24,7 @@ from dockwright.errors import NoComposeFile, NotFound, ServicesFailed, UsageErro
 from dockwright.insight.compose import Composition, read
 from dockwright.process import Cancel
 from dockwright.services.build import BuildOptions, claim_build, forget_if_never_begun
-from dockwright.services.running_services import Awaited, listing
+from dockwright.services.running_services import PROJECT, Awaited, listing
 from dockwright.services.state import State
 from dockwright.sources.detect import detect, source_key
 from dockwright.stages.base_images import base_images
@@ -184,13 +185,21 @@ def down(
 def stop(name: str, cancel: Cancel, say: Callable[[str], None], *, volumes: bool = False) -> None:
     """All of a compose project, found by its labels: its file may be another by now."""
     words = ["down", "--remove-orphans", *(["--volumes"] if volumes else [])]
-    status, said = compose.run((), name, *words, cancel=cancel, say=say)
+    status, _ = compose.run((), name, *words, cancel=cancel, say=say)
     if status != 0:
-        raise ServicesFailed(
-            f"The services could not be stopped: {_last(said)}",
-            remedy="See them with: docker ps",
-            last_lines=said[-10:],
-        )
+        # It refuses a project of which a service that another depends on has no container any more.
+        _remove_all(name, volumes=volumes)
+
+
+def _remove_all(name: str, *, volumes: bool) -> None:
+    engine, labels = Engine(), {PROJECT: name}
+    for container in engine.containers(labels):
+        engine.stop_container(container["Id"])
+        engine.remove_container(container["Id"], volumes=volumes)
+    for network in engine.networks(labels):
+        engine.remove_network(network["Id"])
+    for volume in engine.volumes(labels) if volumes else ():
+        engine.remove_volume(volume["Name"])
 
 
 def _last(said: list[str]) -> str:
@@ -253,10 +262,28 @@ def _labels(request: BuildRequest) -> dict[str, str]:
     return {f"{LABEL}managed": "true", f"{LABEL}client": request.client, f"{LABEL}project": request.project}
 
 
+def missing(state: State, project: str, standing: Mapping[str, int]) -> dict[str, tuple[int, int]]:
+    """Service → how many containers there are of how many, where some are missing: of what `up` has started last.
+
+    `standing` as the plan has it. Nothing is missing where nothing of the project is there at all: it was stopped.
+    """
+    there = Counter(one.service for one in listing(Engine(), project_name(state.client, project)))
+    file = _override_file(state, state.client, project)
+    if not there or not file.is_file():
+        return {}
+    started = json.loads(file.read_bytes())["services"]
+    wanted = {name: standing.get(name, 0) for name in started}
+    return {name: (there[name], count) for name, count in wanted.items() if there[name] < count}
+
+
+def _override_file(state: State, client: str, project: str) -> Path:
+    return state.settings.home / "services" / f"{client}.{project}.json"
+
+
 def _write(state: State, request: BuildRequest, over: Mapping[str, Any]) -> Path:
-    folder = state.settings.home / "services"
+    file = _override_file(state, request.client, request.project)
+    folder = file.parent
     folder.mkdir(parents=True, exist_ok=True)
-    file = folder / f"{request.client}.{request.project}.json"
     aside = folder / f"{file.name}.{os.urandom(4).hex()}"
     # A dollar begins a variable in a compose file, whichever way it is written.
     aside.write_text(json.dumps(over, indent=1).replace("$", "$$"), encoding="utf-8")

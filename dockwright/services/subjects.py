@@ -40,6 +40,8 @@ class Found:
     project: tables.Project
     product: tables.Product | None
     containers: tuple[Subject, ...]
+    is_one: bool = False
+    """A container was asked for by its name, and not all that there is."""
 
     @property
     def name(self) -> str:
@@ -168,7 +170,7 @@ def _of_container(state: State, details: Document) -> Found:
         raise Conflict(f"The container {name} has no source to compare with", remedy="Verify what Dockwright has built")
     instances = _of_product(state, product, project) if product else ()
     same = tuple(one for one in instances if one.container_id == details["Id"])
-    return Found(project=project, product=product, containers=same or (_as_subject(details),))
+    return Found(project=project, product=product, containers=same or (_as_subject(details),), is_one=True)
 
 
 def _as_subject(details: Document) -> Subject:

@@ -5,28 +5,29 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import false, or_, select
 
 from dockwright.db import tables
 from dockwright.docker import builders
 from dockwright.docker.engine import Engine
 from dockwright.domain.build import BuildRequest, History
 from dockwright.domain.events import Event
-from dockwright.domain.plan import ServicePlan
+from dockwright.domain.plan import Plan, ServicePlan
 from dockwright.domain.source import GitSource, Source, TemplateSource, Tree, source_from_json
 from dockwright.insight.bundle import OlderBundle, older_bundle
 from dockwright.insight.copies import NOTHING_COPIED, Copies, sources_of
 from dockwright.insight.input_changes import InputChanges, input_changes
 from dockwright.process import Cancel
-from dockwright.services import subjects
+from dockwright.services import compose, subjects
 from dockwright.services.state import State
-from dockwright.services.subjects import Subject
-from dockwright.stages import fetch, generate
+from dockwright.services.subjects import LABEL, Found, Subject
+from dockwright.stages import fetch, generate, proof
+from dockwright.stages.asked import SERVICE
 from dockwright.stages.context import StageContext
 from dockwright.stages.plan import plan
 from dockwright.stages.proof import Proof, Wanted
@@ -38,10 +39,12 @@ def verify(state: State, argument: str | int, cancel: Cancel) -> dict[str, Any]:
     found = subjects.find(state, argument)
     sources = _Sources(state, found.project, cancel)
     try:
-        proofs = [(one, _prove(state, sources, one)) for one in found.containers]
+        proofs = [(one.name, one.service, _prove(state, sources, one)) for one in found.containers]
+        if not found.is_one:
+            proofs += _missing(state, sources, found)
     finally:
         sources.remove()
-    documents = [{"name": one.name, "service": one.service, **proof.as_dict()} for one, proof in proofs]
+    documents = [{"name": name, "service": service, **proof.as_dict()} for name, service, proof in proofs]
     worst = next((document for document in documents if not document["ok"]), documents[0])
     top = {name: value for name, value in worst.items() if name not in {"name", "service", "status", "last_lines"}}
     return {
@@ -58,12 +61,21 @@ def _prove(state: State, sources: _Sources, one: Subject) -> Proof:
     details = engine.container(one.container_id)
     digest = details["Image"] if details else ""
     image = _ImageRows(state, sources.project, digest)
-    tree, service = sources.service(one, image)
+    tree, service, gone = sources.service(one, image)
     if service is None:
-        wanted = Wanted(copies=NOTHING_COPIED, revision=tree.revision, is_foreign=True, may_end=True)
+        wanted = Wanted(copies=NOTHING_COPIED, revision=tree.revision, gone=gone, is_foreign=True, may_end=True)
     else:
         wanted = _wanted(state, one, image, tree, service)
     return prove(engine, one.container_id, one.addresses, wanted, sources.workspace)
+
+
+def _missing(state: State, sources: _Sources, found: Found) -> Iterator[tuple[str, str, Proof]]:
+    """Of the services that `up` has started, where any of their containers is there."""
+    if sources.composed is None:
+        return
+    tree, planned = sources.composed
+    for service, (there, wanted) in sorted(compose.missing(state, found.project.slug, planned.standing).items()):
+        yield service, service, proof.missing(service, there, wanted, tree.revision)
 
 
 def _wanted(state: State, one: Subject, image: _ImageRows, tree: Tree, service: ServicePlan) -> Wanted:
@@ -118,9 +130,23 @@ class _ImageRows:
         self._state = state
         self._of_project = tables.DockerImage.project_id == project.id
         self._digest = digest
+        self.manifest = self._own_manifest(state.client, project.slug)
+        """Of the inputs that it was built from; none for an image that is not of the project."""
         with state.session() as session:
             mine = select(tables.DockerImage).where(self._of_project, tables.DockerImage.digest == digest)
             self.row = session.scalar(mine.order_by(tables.DockerImage.id).limit(1))
+            # What was made from it since, by hand, is no row, and keeps its labels.
+            own = tables.DockerImage.manifest_digest == self.manifest if self.manifest else false()
+            same = or_(tables.DockerImage.digest == digest, own)
+            names = select(tables.DockerImage.service).where(self._of_project, same).distinct()
+            self.services = sorted(session.scalars(names))
+        """Those that it was built for."""
+
+    def _own_manifest(self, client: str, project: str) -> str | None:
+        found = Engine().image(self._digest) if self._digest else None
+        labels = ((found or {}).get("Config") or {}).get("Labels") or {}
+        is_own = labels.get(f"{LABEL}client") == client and labels.get(f"{LABEL}project") == project
+        return labels.get(f"{LABEL}manifest") if is_own else None
 
     def newer(self, service: str) -> str | None:
         """The newest image of the service, where it is a later one, in words."""
@@ -160,28 +186,46 @@ class _Sources:
     project: tables.Project
     cancel: Cancel
     _contexts: list[StageContext] = field(default_factory=list)
-    _planned: dict[str, tuple[Tree, tuple[ServicePlan, ...]]] = field(default_factory=dict)
+    composed: tuple[Tree, Plan] | None = None
+    """What the containers that compose has started should be, once one of them was looked at."""
+    _planned: dict[str, tuple[Tree, Plan]] = field(default_factory=dict)
 
     @property
     def workspace(self) -> Any:
         return self._contexts[-1].workspace
 
-    def service(self, one: Subject, image: _ImageRows) -> tuple[Tree, ServicePlan | None]:
-        """The container's own service; none for one whose image is not built from the source."""
+    def service(self, one: Subject, image: _ImageRows) -> tuple[Tree, ServicePlan | None, str | None]:
+        """The container's own service; none for one whose image is not built from the source, or whose service is not
+        there any more: then its name comes as well.
+        """
+        tree, planned = self.planned(one, image)
+        by_name = {name: each for each in planned.services for name in (each.service, *each.shared_with)}
+        if one.service in by_name:
+            return tree, by_name[one.service], None
+        if one.is_composed and one.service not in planned.standing:
+            return tree, None, one.service if image.manifest else None
+        built_for = next((by_name[name] for name in image.services if name in by_name), None)
+        if built_for is not None:
+            return tree, built_for, None
+        if one.service is None and len(planned.services) == 1:
+            return tree, planned.services[0], None
+        return tree, None, ", ".join(image.services) or one.service or "?" if image.manifest else None
+
+    def planned(self, one: Subject, image: _ImageRows) -> tuple[Tree, Plan]:
         build = self._build(one)
         source = source_from_json(self.project.source)
         if isinstance(source, GitSource) and build is not None:
             # What runs was built from this commit; the ref may have moved since, and then the answer says so.
             source = GitSource(url=source.url, ref=build.ref, subdir=source.subdir)
-        request = self._request(source, build, image.row, is_composed=one.is_composed)
-        key = json.dumps([str(source), dict(request.args), request.build_date, one.is_composed], sort_keys=True)
+        # One that was started by hand may be of a folder that has a Dockerfile as well.
+        is_composed = one.is_composed or (one.release is None and not {SERVICE} >= {*image.services})
+        request = self._request(source, build, image.row, is_composed=is_composed)
+        key = json.dumps([str(source), dict(request.args), request.build_date, is_composed], sort_keys=True)
         if key not in self._planned:
             self._planned[key] = self._plan(request)
-        tree, services = self._planned[key]
-        by_name = {name: service for service in services for name in (service.service, *service.shared_with)}
-        if one.service in by_name:
-            return tree, by_name[one.service]
-        return tree, services[0] if one.service is None and len(services) == 1 else None
+        if one.is_composed:
+            self.composed = self._planned[key]
+        return self._planned[key]
 
     def _build(self, one: Subject) -> tables.Build | None:
         with self.state.session() as session:
@@ -212,13 +256,13 @@ class _Sources:
             is_remote=self.state.actor is not None,  # only who asks a server has signed in
         )
 
-    def _plan(self, request: BuildRequest) -> tuple[Tree, tuple[ServicePlan, ...]]:
+    def _plan(self, request: BuildRequest) -> tuple[Tree, Plan]:
         ctx = _context(self.state, request, self.cancel)
         self._contexts.append(ctx)
         tree = fetch.fetch(ctx, request.source)
         if isinstance(request.source, TemplateSource):
             tree = generate.generate(ctx, tree)
-        return tree, plan(ctx, tree).services
+        return tree, plan(ctx, tree)
 
     def remove(self) -> None:
         for ctx in self._contexts:

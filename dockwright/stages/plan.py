@@ -68,6 +68,7 @@ def _plan_composed(ctx: StageContext, tree: Tree, composed: Composition) -> Plan
         planned |= dict.fromkeys(recipe.services, one)
     return Plan(
         services=tuple(planned[recipe.service] for recipe in recipes),
+        standing=composed.standing,
         together=None if is_plain else "the folder's services are started together: dockwright up",
     )
 

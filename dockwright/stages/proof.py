@@ -44,6 +44,8 @@ class Wanted:
     changes: Callable[[], InputChanges] = InputChanges
     """What changed in the source since the image was built, as far as it is known; asked only where something did."""
     older_bundle: OlderBundle | None = None
+    gone: str | None = None
+    """The service that its image was built for, where the source has none of that name any more."""
     is_foreign: bool = False
     """Its image is not built from the source, such as a database's: there is nothing to compare but how it is."""
     may_end: bool = False
@@ -124,6 +126,7 @@ def judge(seen: Seen, wanted: Wanted) -> list[Finding]:
     """All that is not as it should be, the container itself first."""
     return [
         *_state(seen, wanted),
+        *_service(seen, wanted),
         *_image(seen, wanted),
         *_age(seen, wanted),
         *_files(seen, wanted),
@@ -131,6 +134,29 @@ def judge(seen: Seen, wanted: Wanted) -> list[Finding]:
         *_word(seen),
         *_nothing_proved(seen, wanted),
     ]
+
+
+def missing(service: str, there: int, wanted: int, revision: str | None) -> Proof:
+    """Of a service that has too few containers: there is none to look at."""
+    finding = _error(
+        "service_missing",
+        service,
+        f"{wanted - there} of {wanted} containers of the service {service} are missing",
+        "Somebody removed what was started; start it again with: dockwright up",
+    )
+    status = dict.fromkeys(("state", "health", "exit_code", "restarts", "started_at", "image", "build", "built_at"))
+    return Proof(
+        ok=False,
+        revision=revision,
+        built_revision=None,
+        digest_ok=False,
+        files_checked=0,
+        files_differ=[],
+        files_unverifiable=[],
+        build_info_ok=None,
+        findings=[finding],
+        status={**status, "state": "missing", "restarts": 0},
+    )
 
 
 def is_of_source(seen: Seen, wanted: Wanted) -> bool:
@@ -159,6 +185,16 @@ def _state(seen: Seen, wanted: Wanted) -> Iterator[Finding]:
         yield _error("not_running", seen.name, f"it is {state}{ended}", "See the last lines of its log, and start it")
     elif health == "unhealthy":
         yield _warning("unhealthy", seen.name, "its health check fails", "See the last lines of its log")
+
+
+def _service(seen: Seen, wanted: Wanted) -> Iterator[Finding]:
+    if wanted.gone is not None:
+        yield _error(
+            "service_gone",
+            seen.name,
+            f'it runs the service "{wanted.gone}", which the source has no more: there is nothing to compare it with',
+            "Stop it, or give the service its name back; one of a profile is there where COMPOSE_PROFILES names it",
+        )
 
 
 def _image(seen: Seen, wanted: Wanted) -> Iterator[Finding]:

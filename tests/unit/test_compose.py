@@ -88,6 +88,19 @@ def test_a_service_is_started_with_all_that_it_needs() -> None:
         found.with_needs("wbe")
 
 
+def test_how_many_containers_of_a_service_there_are_to_be() -> None:
+    done = {"migrate": {"condition": "service_completed_successfully"}, "api": {"condition": "service_started"}}
+    found = read(
+        composed(
+            web={"image": "w", "depends_on": done, "deploy": {"replicas": 3}},
+            api={"image": "a", "deploy": {"resources": {}}},
+            off={"image": "o", "scale": 0},
+            migrate={"image": "a", "scale": 1},
+        )
+    )
+    assert found.standing == {"web": 3, "api": 1, "off": 0, "migrate": 0}
+
+
 def test_what_no_profile_starts_is_not_needed() -> None:
     """Compose leaves a service of an inactive profile out of its document, and keeps who depends on it."""
     found = read(

@@ -65,6 +65,7 @@ def test_all_as_it_should_be() -> None:
         (seen(difference(is_own=True, what="mode")), wanted(), "mode_differs", "error"),
         (seen(difference(is_own=True, what="missing")), wanted(), "file_missing", "error"),
         (seen(difference(is_own=False, hidden_by="the volume data")), wanted(), "file_hidden", "error"),
+        (seen(), wanted(gone="web"), "service_gone", "error"),
         (seen(), wanted(older_bundle=OlderBundle("dist", "src/a.ts", 7200.0)), "bundle_older", "warning"),
     ],
 )
