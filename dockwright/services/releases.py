@@ -41,7 +41,7 @@ class Attempt:
     def is_live(self, deployed: Deployed) -> tables.Product:
         """The traffic is there. Raises `DiskFull` or `DatabaseError`, and then the rows are as they were."""
         with self._state.session() as session:
-            row = session.merge(self._row)
+            row = session.get_one(tables.Product, self._row.id)
             _make_live(session, row, self._release, deployed.product)
             self._deployment_id = self._insert(session, row, deployed, None)
             return row
@@ -56,10 +56,11 @@ class Attempt:
             )
 
     def has_failed(self, error: DockwrightError, deployed: Deployed | None) -> None:
-        if self._row.id is None:
-            return
+        """The row as it is now: whoever has lost the product to somebody else does not undo what that one did."""
         with self._state.session() as session:
-            row = session.merge(self._row)
+            row = session.get(tables.Product, self._row.id) if self._row.id is not None else None
+            if row is None:
+                return
             if self._deployment_id is not None:
                 self._take_back(session, row, self._deployment_id, error)
             elif isinstance(error, PortTaken) and _is_new(session, row):
@@ -93,9 +94,12 @@ class Attempt:
         return deployment.id
 
     def _take_back(self, session: Session, row: tables.Product, deployment_id: int, error: DockwrightError) -> None:
-        """The traffic went back to the version before: so do the rows."""
+        """The traffic went back to the version before: so do the rows, unless somebody else's version has it by now."""
         deployment = session.get_one(tables.Deployment, deployment_id)
+        is_ours = deployment.status == "live"
         deployment.status, deployment.error = "failed", storable(error.message)
+        if not is_ours:
+            return
         for name, value in self._before.items():
             setattr(row, name, value)
         superseded = session.scalars(

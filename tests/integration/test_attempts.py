@@ -158,7 +158,7 @@ def test_a_worker_that_lost_its_build_makes_nothing_live(state: State) -> None:
 def test_a_deployment_whose_lock_went_with_postgresql_makes_nothing_live(
     tmp_path: Path, postgres: Postgres, database_url: str
 ) -> None:
-    """It is begun anew: a scaling may have had the product since then, and has it still, say."""
+    """It is begun anew, and leaves alone what somebody else has done since then: here a scaling."""
     settings = load({"DOCKWRIGHT_HOME": str(tmp_path), "DATABASE_URL": database_url}, env_file=tmp_path / "none")
     state, other = State(settings), State(settings)
     product_id = product_row(state).id
@@ -174,13 +174,17 @@ def test_a_deployment_whose_lock_went_with_postgresql_makes_nothing_live(
         postgres.kill()
         postgres.start()
         assert scaling.try_acquire(product_id)
+        with other.session() as session:
+            session.get_one(tables.Product, product_id).replicas = 3
         _, deployed = attempt(state, 1)
         with pytest.raises(DatabaseError, match="lock of the product") as caught:
             books.keep(Outcome(release=deployed.release, deployed=deployed))
         assert to_be_repeated(request, caught.value)
+        books.close(Outcome(release=deployed.release, deployed=deployed, error=caught.value))
         books.lock.release()
     scaling.check()
     scaling.release()
-    assert deployments(state) == [] and live(state)["release_number"] is None
+    assert [(number, status) for number, status, _ in deployments(state)] == [(1, "failed")]
+    assert (live(state)["release_number"], live(state)["replicas"]) == (None, 3)
     for one in (state, other):
         one.close()
