@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
-from dockwright.cli.output import counted, json_option, print_json, say, size, table
+from dockwright.cli.output import counted, json_option, print_json, printable, say, size, table
 
 MAX_SHOWN = 15
 
@@ -26,7 +27,10 @@ def context(path: Path, write_file: bool, as_json: bool) -> None:
     from dockwright import settings
     from dockwright.services import context as service
 
-    result = service.context(settings.load(), path, write_file=write_file)
+    doubts: list[str] = []
+    result = service.context(settings.load(), path, write_file=write_file, warn=doubts.append)
+    for doubt in doubts:
+        sys.stderr.write(f"{printable(doubt)}\n")
     if as_json:
         print_json(result)
         return
@@ -36,7 +40,7 @@ def context(path: Path, write_file: bool, as_json: bool) -> None:
         say(f"\nWritten: {counted(len(result['suggestions']), 'line')}. {size(saved)} stay out of each build")
     elif result["suggestions"]:
         say(f"\nThat would save {size(saved)}. Write it with: dockwright context {path} --write")
-    else:
+    elif not doubts:
         say("\nNothing to ignore: what is sent is of use")
 
 

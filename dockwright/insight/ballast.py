@@ -189,8 +189,9 @@ def _built_outputs(evidence: Evidence) -> Iterator[Ballast]:
 def _caches(evidence: Evidence) -> Iterator[Ballast]:
     for name, reason in _TOOL_CACHES.items():
         named = rf"(?<![\w.-]){re.escape(name)}(?![\w.-])"
-        is_wanted = name in _MAYBE_READ and bool(evidence.named(name)) and evidence.is_in_code(named)
-        if not is_wanted and not re.search(named, evidence.recipe):
+        if not evidence.named(name) or re.search(named, evidence.recipe):
+            continue
+        if not evidence.is_in_code(named if name in _MAYBE_READ else rf"{named}/[^\s*\"']"):
             yield from _everywhere(evidence, name, reason, _folders(evidence, name))
     if not evidence.is_mentioned(".cache", r"(?<!~/)(?<!HOME/)(?<!HOME\}/)(?<!root/)(?<!\w)\.cache\b"):
         yield from _everywhere(evidence, ".cache", "tools' caches", _folders(evidence, ".cache"))
@@ -203,7 +204,8 @@ def _files(evidence: Evidence) -> Iterator[Ballast]:
     for pattern, reason in _FILES.items():
         paths = [path for name in names if fnmatchcase(name, pattern) for path in evidence.named(name)]
         if pattern == "*.pyc":  # one that stands alone is its module's only form
-            free = [path for path in paths if path[:-1] in evidence.sizes or "/__pycache__/" in f"/{path}"]
+            are_read = bool(paths) and evidence.is_in_code(r"[\w}]\.pyc\b")
+            free = [path for path in paths if not are_read and _has_source(evidence, path)]
         else:
             free = [path for path in paths if not is_named(evidence, path)]
         if free and len(free) == len(paths):
@@ -211,6 +213,10 @@ def _files(evidence: Evidence) -> Iterator[Ballast]:
         else:
             yield from (Ballast(pattern=quoted(path), reason=reason, paths=(path,)) for path in free)
     yield from _dumps(evidence, names)
+
+
+def _has_source(evidence: Evidence, path: str) -> bool:
+    return path[:-1] in evidence.sizes or "/__pycache__/" in f"/{path}"
 
 
 def _dumps(evidence: Evidence, names: set[str]) -> Iterator[Ballast]:

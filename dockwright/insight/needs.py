@@ -45,7 +45,7 @@ _AS_FOLDER = r"(?<![\w.-]){0}/|['\"/=]{0}['\"/\s]"
 
 def is_started_from(evidence: Evidence, folder: str) -> bool:
     name = re.escape(folder.rpartition("/")[2])
-    has_program = rf"(?<![\w.-]){name}/(?:bin|lib|Scripts)\b"
+    has_program = rf"(?<![\w.-]){name}/[^\s*\"']"
     is_path = rf"(?<!/bin)[/=\"']{name}(?![\w.-])"
     return bool(re.search(is_path, evidence.recipe)) or evidence.is_in_code(has_program, "program", "page", "setting")
 

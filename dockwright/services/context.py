@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
-from tempfile import NamedTemporaryFile
+from tempfile import NamedTemporaryFile, TemporaryDirectory
 from typing import Any
 
 from dockwright.errors import NoDockerfile, SourceChanged, UsageError
 from dockwright.insight import suggestions, usage
+from dockwright.process import Cancel
+from dockwright.services.composed import composed
 from dockwright.services.known_images import KnownImages
 from dockwright.services.survey import Folder, Survey, look
 from dockwright.settings import Settings
@@ -91,7 +94,19 @@ def _replace(path: Path, text: str) -> None:
         ) from error
 
 
-def context(settings: Settings, path: Path, *, write_file: bool = False) -> dict[str, Any]:
-    """Raises `PathNotFound`, `NoDockerfile`, `DockerfileSyntax`, `UsageError`."""
-    survey = survey_of(settings, look(path))
-    return write(survey) if write_file else measured(survey)
+def context(
+    settings: Settings, path: Path, *, write_file: bool = False, warn: Callable[[str], None] = lambda _: None
+) -> dict[str, Any]:
+    """Where it cannot be told what is taken in, nothing is suggested and `warn` is told why; with `write_file` that is
+    an error.
+
+    Raises `PathNotFound`, `NoDockerfile`, `DockerfileSyntax`, `UsageError`, `ComposeFileWrong`, `ToolMissing`.
+    """
+    with TemporaryDirectory(prefix="dockwright-context-") as workspace:
+        survey = survey_of(settings, composed(look(path), Path(workspace), Cancel()).folder)
+        doubt = survey.doubt
+        if doubt is not None and write_file:
+            raise doubt
+        if doubt is not None:
+            warn(f"Nothing can be suggested: {doubt.message}")
+        return write(survey) if write_file else measured(survey)

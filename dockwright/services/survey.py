@@ -219,8 +219,20 @@ class Survey:
 
     @cached_property
     def shared(self) -> Sharers:
-        """What else is built with the context. Its `doubt` says why nothing can be suggested."""
+        """What else is built with the context, or may be."""
         return self._shared or sharers(self.root, Cancel())
+
+    @cached_property
+    def doubt(self) -> DockwrightError | None:
+        """Why it cannot be told what is taken in. Raises `DockerfileSyntax` for this Dockerfile's own."""
+        _ = self.dockerfile
+        unread = next((one for one, reading in self._read_sharers if reading is None), None)
+        if unread is not None and self.shared.doubt is None:
+            return UsageError(
+                f"{unread.path.name} is no Dockerfile that can be read, and may take in anything",
+                remedy='Correct it; "dockwright check" says what is wrong',
+            )
+        return self.shared.doubt
 
     @cached_property
     def _sharers(self) -> list[Sharer]:
@@ -241,11 +253,16 @@ class Survey:
     @cached_property
     def _readings(self) -> list[_Reading | None]:
         """None for a Dockerfile that cannot be read: it may take in anything."""
-        found: dict[object, _Reading | None] = {}
+        return [reading for _, reading in self._read_sharers]
+
+    @cached_property
+    def _read_sharers(self) -> list[tuple[Sharer, _Reading | None]]:
+        """Each text once for the same arguments."""
+        found: dict[object, tuple[Sharer, _Reading | None]] = {}
         for one in self._sharers:
             key = (one.text, tuple(sorted(one.args.items())), one.starts)
             if key not in found:
-                found[key] = self._reading(one)
+                found[key] = (one, self._reading(one))
         return list(found.values())
 
     def _reading(self, sharer: Sharer) -> _Reading | None:
@@ -265,9 +282,8 @@ class Survey:
 
     @cached_property
     def suggested(self) -> Suggested:
-        """Nothing where it cannot be told what is taken in. Raises `DockerfileSyntax`."""
-        _ = self.dockerfile
-        if self.shared.doubt is not None or None in self._readings:
+        """Nothing where there is a `doubt`. Raises `DockerfileSyntax`."""
+        if self.doubt is not None:
             return Suggested((), frozenset())
         texts = [_instructions(one.text) for one in self._sharers]
         started = [*self.shared.starts, *(one.starts for one in self._sharers)]
