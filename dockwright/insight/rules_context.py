@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from dockwright.insight.findings import Finding, found
 from dockwright.insight.ignore import Rules, parse_rules
+from dockwright.insight.reaching import Reach
 from dockwright.insight.secret_shapes import is_env_file, secret_in
 from dockwright.insight.selection import Context
+from dockwright.insight.subject import Subject
 from dockwright.insight.suggestions import Suggested
 from dockwright.insight.usage import Use
 
@@ -26,13 +29,12 @@ _PASSED_BY = frozenset(("node_modules", ".git", ".hg", ".svn", "site-packages", 
 _IS_MEDIA = (".png", ".jpg", ".jpeg", ".gif", ".webp", ".svg", ".woff", ".woff2", ".ttf", ".pyc", ".mp3", ".mp4", ".gz")
 
 
-def secrets(root: Path, context: Context, uses: list[Use], prefix: str, dockerfile: str) -> Iterator[Finding]:
-    """`prefix` goes before the paths of the context, as places name them; `dockerfile` is its place."""
-    taken: dict[str, Use] = {}
-    for use in uses:
-        if use.instruction.keyword != "RUN":  # a mount leaves nothing in the image
-            for path in use.paths:
-                taken.setdefault(path, use)
+def secrets(root: Path, context: Context, subject: Subject | None, prefix: str, dockerfile: str) -> Iterator[Finding]:
+    """`prefix` goes before the paths of the context, as places name them; `dockerfile` is its place.
+
+    `subject`: none for a Dockerfile that cannot be read.
+    """
+    taken = _taken(subject) if subject else {}
     count = 0
     for path, facts in context.index.files.items():
         if not stat.S_ISREG(facts[4]) or not _PASSED_BY.isdisjoint(path.split("/")) or path.endswith(_IS_MEDIA):
@@ -43,18 +45,41 @@ def secrets(root: Path, context: Context, uses: list[Use], prefix: str, dockerfi
         yield from _secret(root, path, facts[0], taken.get(path), prefix, dockerfile)
 
 
-def _secret(root: Path, path: str, size: int, use: Use | None, prefix: str, dockerfile: str) -> Iterator[Finding]:
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    use: Use
+    is_in_image: bool
+
+
+def _taken(subject: Subject) -> dict[str, _Taken]:
+    """By path, the first instruction that brings it into the image, else the first that takes it in."""
+    reach = Reach(subject)
+    taken: dict[str, _Taken] = {}
+    for use in subject.uses:
+        if use.instruction.keyword == "RUN" or not reach.is_needed(use):  # a mount leaves nothing in the image
+            continue
+        for path in use.paths:
+            if path not in taken or not taken[path].is_in_image:
+                is_in_image = reach.is_in_image(use, path)
+                if path not in taken or is_in_image:
+                    taken[path] = _Taken(use, is_in_image)
+    return taken
+
+
+def _secret(root: Path, path: str, size: int, taken: _Taken | None, prefix: str, dockerfile: str) -> Iterator[Finding]:
     name = path.rpartition("/")[2]
     what = secret_in(name, _beginning(root, path) if size <= _SMALL else "")
     place = f"{prefix}{path}"
-    if what and use:
-        where = f"{use.instruction.keyword} in {dockerfile}, line {use.instruction.line},"
-        message = f"{where} takes in {path}, which holds {what}: everybody who has the image can read it"
-        yield found("secret_in_image", place, message, f"Add {path} to .dockerignore, {_INSTEAD}")
+    if what and taken:
+        where = f"{taken.use.instruction.keyword} in {dockerfile}, line {taken.use.instruction.line},"
+        end = "everybody who has the image can read it" if taken.is_in_image else "it stays in the builder's cache"
+        message = f"{where} takes in {path}, which holds {what}: {end}"
+        code = "secret_in_image" if taken.is_in_image else "secret_in_context"
+        yield found(code, place, message, f"Add {path} to .dockerignore, {_INSTEAD}")
     elif what:
         message = f"{path} holds {what}, and is sent to the builder, which needs it for nothing"
         yield found("secret_in_context", place, message, f"Add {path} to .dockerignore")
-    elif use and is_env_file(name) and size:
+    elif taken and taken.is_in_image and is_env_file(name) and size:
         message = f"{path} goes into the image: the settings of this machine, wherever the image runs"
         yield found("env_file_in_image", place, message, f"Add {path} to .dockerignore, {_INSTEAD}")
 

@@ -205,8 +205,7 @@ class _Checking:
     def _context(self, survey: Survey, subject: Subject | None, place: str) -> None:
         """Once for each context; what a COPY takes in differs from Dockerfile to Dockerfile."""
         prefix = self._prefix(survey)
-        taken = list(subject.uses) if subject else []
-        self.findings += rules_context.secrets(survey.root, survey.context, taken, prefix, place)
+        self.findings += rules_context.secrets(survey.root, survey.context, subject, prefix, place)
         if survey.root in self.contexts:
             return
         self.names.update(path.rpartition("/")[2] for path in survey.context.index.files)

@@ -216,6 +216,31 @@ TOLD: dict[str, tuple[str, str, dict[str, str]]] = {
         {"Dockerfile": PYTHON + "COPY .npmrc /\n", ".npmrc": "//r.example/:_authToken=abc123\n"},
     ),
     "AWS in code": ("secret_in_image", "a.py", {"Dockerfile": PYTHON + "COPY a.py /\n", "a.py": f"KEY = '{AWS}'\n"}),
+    "a key that comes with another target's folder": (
+        "secret_in_image",
+        "conf/id_rsa",
+        {
+            "Dockerfile": "FROM node:18 AS build\nWORKDIR /app\nCOPY . .\nFROM build AS more\nRUN x\n"
+            "FROM nginx:1\nCOPY --from=more /app/conf /w\n",
+            "conf/id_rsa": "x",
+        },
+    ),
+    "a key of which nobody knows where it lies": (
+        "secret_in_image",
+        "id_rsa",
+        {
+            "Dockerfile": "FROM node:18 AS build\nCOPY . .\nFROM nginx:1\nCOPY --from=build /app/dist /w\n",
+            "id_rsa": "x",
+        },
+    ),
+    "a key that stays in another target": (
+        "secret_in_context",
+        "id_rsa",
+        {
+            "Dockerfile": "FROM node:18 AS build\nCOPY . /app\nFROM nginx:1\nCOPY --from=build /app/dist /w\n",
+            "id_rsa": "x",
+        },
+    ),
     "a key that is only sent": (
         "secret_in_context",
         "id_rsa",

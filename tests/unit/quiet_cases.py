@@ -138,6 +138,21 @@ NOT_TOLD: dict[str, tuple[str, dict[str, str | bytes]]] = {
         {"Dockerfile": PYTHON + "COPY . .\n", ".env.example": "API_KEY=abcd\n"},
     ),
     "a key that is left out": ("secret_in_context", {"Dockerfile": PYTHON, ".dockerignore": "id_rsa\n", "id_rsa": "x"}),
+    "a key that stays in another target": (
+        "secret_in_image",
+        {
+            "Dockerfile": "FROM node:18 AS build\nWORKDIR /app\nCOPY . .\n"
+            "FROM nginx:1\nCOPY --from=build /app/dist /w\n",
+            "id_rsa": "x",
+        },
+    ),
+    "settings that stay in another target": (
+        "env_file_in_image",
+        {
+            "Dockerfile": "FROM node:18 AS build\nCOPY . /app\nFROM nginx:1\nCOPY --from=build /app/dist /w\n",
+            ".env": "PORT=1\n",
+        },
+    ),
     "a key that a mount brings": (
         "secret_in_image",
         {"Dockerfile": PYTHON + "RUN --mount=type=bind,target=/src true\n", "id_rsa": "x"},
