@@ -71,6 +71,17 @@ class Rules:
                 is_out = not pattern.is_exception
         return is_out, matched
 
+    def below(self, folder: str) -> Rules:
+        """The same rules for paths that count from a folder of the context on; "" is the context itself."""
+        if not folder:
+            return self
+        above: list[bool] = []
+        parts = folder.split("/")
+        for count in range(1, len(parts) + 1):
+            _, above = self.judge("/".join(parts[:count]), above)
+        both = zip(self.patterns, above, strict=True)
+        return Rules([_below(pattern, is_matched, f"{folder}/") for pattern, is_matched in both], self.source)
+
     def is_excluded(self, path: str) -> bool:
         """For one path alone; a walk is quicker with `judge`."""
         above: list[bool] = []
@@ -162,6 +173,12 @@ def _check_class(chars: Iterable[str], pattern: str) -> None:
             char = character(next(rest, None))
         if char == "]":
             return
+
+
+def _below(pattern: Pattern, is_matched: bool, prefix: str) -> Pattern:
+    """`is_matched`: the folder, or one above it, matches, and with it all that lies below."""
+    text = "" if is_matched else pattern.text.removeprefix(prefix)
+    return Pattern(text, pattern.is_exception, lambda path: is_matched or pattern.matches(prefix + path))
 
 
 def _any_of(patterns: tuple[Pattern, ...]) -> Predicate:

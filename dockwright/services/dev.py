@@ -8,7 +8,7 @@ import shutil
 import stat
 import tarfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -139,7 +139,7 @@ class _Live:
         for name in sorted(self.services.wanted):
             for rule in watch_rules(self.services.document["services"][name]):
                 ruled.add(name)
-                yield _Watched((name,), _folder_of(rule), rule)
+                yield _Watched((name,), folder_of_rule(rule, self.services.document["services"][name]), rule)
         for planned in self._plans():
             names = tuple(
                 name
@@ -289,9 +289,22 @@ class _Live:
         Awaited(self.engine, self.services.name, frozenset(names), since=time.time()).wait(self.cancel)
 
 
-def _folder_of(rule: WatchRule) -> _Folder:
+def folder_of_rule(rule: WatchRule, service: Mapping[str, Any]) -> _Folder:
+    """For a rule of the compose file. What the service's context leaves out is no change of it, as with compose."""
+    build = service.get("build") or {}
+    context, path = Path(os.path.realpath(build.get("context", "/"))), Path(os.path.realpath(rule.path))
+    if not build or not path.is_relative_to(context):
+        return _folder_of(rule)
+    rules = ignore.load_rules(context, context / (build.get("dockerfile") or "Dockerfile"))
+    folder = "" if path == context else path.relative_to(context).as_posix()
+    return _folder_of(rule, rules.below(folder))
+
+
+def _folder_of(rule: WatchRule, left_out: Rules | None = None) -> _Folder:
+    """A file that is named by itself is looked at, ignored or not."""
     path = Path(rule.path)
-    rules = ignore.parse_rules("\n".join([*_ALWAYS_IGNORED, *rule.ignore]))
+    own = ignore.parse_rules("\n".join([*_ALWAYS_IGNORED, *rule.ignore]))
+    rules = Rules([*(left_out.patterns if left_out else ()), *own.patterns])
     return _file(path) if path.is_file() else _Folder(path, rules)
 
 
