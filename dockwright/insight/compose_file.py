@@ -37,6 +37,7 @@ class ServiceBuild:
     inline: str | None = None
     """The Dockerfile itself, where it stands in the compose file."""
     target: str | None
+    platforms: tuple[str, ...] = ()
     args: Mapping[str, str]
     contexts: frozenset[str] = frozenset()
     """Names of contexts beside the main one."""
@@ -238,6 +239,7 @@ def _build(compose: ComposeFile, name: str, service: Value, build: dict[str, Val
         dockerfile=dockerfile,
         inline=inline,
         target=compose.put_in(str(build["target"])) if build.get("target") else None,
+        platforms=tuple(build.get("platforms") or filter(None, [service.get("platform")])),
         args=_args(compose, build.get("args")),
         contexts=frozenset(name for name, _ in pairs(build.get("additional_contexts"))),
         is_for_gpu="gpus" in service or service.get("runtime") == "nvidia" or "gpu" in str(service.get("deploy")),

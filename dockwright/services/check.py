@@ -21,12 +21,14 @@ from dockwright.insight.rules_compose import findings as compose_findings
 from dockwright.insight.subject import Subject, commands
 from dockwright.insight.unset import STAND_IN, unset_bases
 from dockwright.insight.usage import Use, is_there
+from dockwright.insight.variables import platform_args
 from dockwright.process import Cancel
 from dockwright.services import resolving
 from dockwright.services.composed import Composed, composed
 from dockwright.services.known_images import KnownImages
 from dockwright.services.survey import Folder, Survey, Unit, look
 from dockwright.settings import Settings
+from dockwright.stages.asked import host_platform
 from dockwright.stages.base_images import NAME
 
 RULES: tuple[Callable[[Subject], Iterator[Finding]], ...] = (
@@ -110,7 +112,7 @@ class _Checking:
 
     def _image(self, unit: Unit) -> None:
         place = self._place(unit)
-        passed, unset = self._filled(replace(unit, args={**unit.args, **self.args}))
+        passed, unset = self._filled(replace(unit, args={**_platform_args(unit), **unit.args, **self.args}))
         survey = Survey(passed, self.folder.units, self.images)
         self.texts[place] = survey.text
         self._ignore_file(survey)
@@ -300,6 +302,15 @@ class _Checking:
             return None
         self.texts[path] = requirements.decoded(place.read_bytes())
         return self.texts[path]
+
+
+def _platform_args(unit: Unit) -> dict[str, str]:
+    """What the builder itself passes."""
+    here = host_platform()
+    platforms = unit.service.platforms if unit.service else ()
+    wanted = here if here in platforms or not platforms else platforms[0]
+    builder, target = platform_args(here), platform_args(wanted)
+    return {name: (builder if name.startswith("BUILD") else target)[name] for name in target}
 
 
 def _tells_of(finding: Finding, use: Use) -> bool:

@@ -6,6 +6,17 @@ from check_cases import APP, PYTHON
 
 NOT_TOLD: dict[str, tuple[str, dict[str, str | bytes]]] = {
     "a wildcard that matches nothing": ("copy_source_missing", {"Dockerfile": PYTHON + "COPY lock* ./\n"}),
+    "what only the service's platform needs": (
+        "copy_source_missing",
+        {
+            "compose.yaml": "services:\n  a:\n    build: .\n    platform: linux/s390x\n"
+            "  b: {build: {context: ./b, platforms: [linux/s390x]}}\n",
+            "Dockerfile": "FROM busybox:1\nARG TARGETARCH\nCOPY bin/$TARGETARCH /\n",
+            "bin/s390x": "x",
+            "b/Dockerfile": "FROM busybox:1\nARG TARGETPLATFORM\nCOPY bin/$TARGETPLATFORM /\n",
+            "b/bin/linux/s390x": "x",
+        },
+    ),
     "what another target makes": (
         "copy_source_missing",
         {"Dockerfile": "FROM a:1 AS a\nFROM a:1\nCOPY --from=a /no /\n"},
