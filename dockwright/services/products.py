@@ -180,7 +180,7 @@ def stop(state: State, name: str | int, say: Say) -> dict[str, Any]:
             target.remove(instance.container_id)
             say(f"Stopped {instance.name}")
         with state.session() as session:
-            row = session.merge(row)
+            row = session.get_one(tables.Product, row.id)
             row.status = "stopped"
     return as_dict(state, row)
 
