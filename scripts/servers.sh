@@ -1,10 +1,13 @@
-# The servers that the tests start for themselves: only their programs are wanted here, no service of the machine's.
+# The servers that the tests start for themselves, and tools that they call: only their programs are wanted here, no
+# service of the machine's.
 
 # package → the program that shows that it is there. Debian keeps PostgreSQL's off the path.
 declare -A server_programs=(
     [postgresql]='/usr/lib/postgresql/*/bin/initdb'
     [redis-server]=/usr/bin/redis-server
     [docker-registry]=/usr/bin/docker-registry
+    [iproute2]=/usr/bin/ip
+    [jq]=/usr/bin/jq
     [libfaketime]=/usr/lib/*/faketime/libfaketimeMT.so.1
 )
 

@@ -334,8 +334,8 @@ def test_a_build_reaches_neither_the_platform_nor_another_client_nor_another_net
         in_other_network, on_default_bridge = started(others), started("bridge")
         published = started("bridge", "--publish", "0.0.0.0::8099")
         port = free_published_port(platform, published)
-        targets = [f"{address}:{listener}" for address in (*machine_addresses(), "172.17.0.1")]
-        gateways = [network_gateway(platform, name) for name in (platform.builder(mine).name, others)]
+        targets = [f"{address}:{listener}" for address in machine_addresses()]
+        gateways = [network_gateway(platform, name) for name in ("bridge", platform.builder(mine).name, others)]
         targets += [f"{gateway}:{number}" for gateway in gateways for number in (listener, port)]
         targets += [f"{in_other_network}:8099", f"{on_default_bridge}:8099", f"{published}:8099"]
         for target in targets:
