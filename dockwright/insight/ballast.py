@@ -228,7 +228,8 @@ def _dumps(evidence: Evidence, names: set[str]) -> Iterator[Ballast]:
 
 def _logs(evidence: Evidence) -> Iterator[Ballast]:
     logs = [path for path, size in evidence.sizes.items() if path.endswith(".log") and size >= 0]
-    free = [path for path in logs if not is_wanted(evidence, path)]
+    # People are told where logs go; what reads them is code.
+    free = [path for path in logs if not is_wanted(evidence, path, "program", "page", "setting")]
     if free and len(free) == len(logs):
         yield Ballast(pattern="**/*.log", reason="logs, which nothing in the tree names", paths=tuple(free))
     else:

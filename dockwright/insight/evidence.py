@@ -84,7 +84,7 @@ class Evidence:
     """No code was, and no setting."""
     is_remade: IsRemade = lambda *_: False
     by_name: dict[str, list[str]] = field(default_factory=dict)
-    mentioned: dict[str, bool] = field(default_factory=dict)
+    mentioned: dict[tuple[str, tuple[Kind, ...]], bool] = field(default_factory=dict)
 
     def named(self, name: str) -> list[str]:
         """Paths whose last part is `name`."""
@@ -93,19 +93,21 @@ class Evidence:
                 self.by_name.setdefault(path.rpartition("/")[2], []).append(path)
         return self.by_name.get(name, [])
 
-    def is_mentioned(self, word: str, expression: str) -> bool:
-        """Whether the Dockerfile or any file of the tree holds `expression`, of which `word` is a part.
+    def is_mentioned(self, word: str, expression: str, *kinds: Kind) -> bool:
+        """Whether the Dockerfile or any text of the tree holds `expression`, of which `word` is a part.
 
         What is not known counts as mentioned. Many files are asked for, and a plain search takes a tenth of the time
         of a regular expression's.
         """
-        if expression not in self.mentioned:
-            texts = [text for text in (self.recipe, *self.texts.values()) if word in text]
-            self.mentioned[expression] = any(re.search(expression, text) for text in texts) or not self.is_whole
-        return self.mentioned[expression]
+        key = (expression, kinds)
+        if key not in self.mentioned:
+            asked = [self.recipe, *(self.texts.get(kind, "") for kind in kinds or self.texts)]
+            texts = [text for text in asked if word in text]
+            self.mentioned[key] = any(re.search(expression, text) for text in texts) or not self.is_whole
+        return self.mentioned[key]
 
     def is_in_code(self, expression: str | re.Pattern[str], *kinds: Kind) -> bool:
-        """Whether what may run in the image holds it, or what tells how; code alone where no `kinds` are given."""
+        """The same of what may run in the image, or tells how; of code alone where no `kinds` are given."""
         texts = [self.recipe, *(self.texts.get(kind, "") for kind in kinds or ("program", "page"))]
         return not self.is_code_whole or any(re.search(expression, text) for text in texts)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from dockwright.insight.evidence import Evidence
+from dockwright.insight.evidence import Evidence, Kind
 
 _NODE = re.compile(r"(?<![\w.-])(?:node(?:js)?|npm|npx|yarn|pnpm|bun|deno|pm2|next|nuxt|vite|tsx|ts-node)(?![\w-])")
 _MAKES_OWN_VENV = re.compile(
@@ -85,18 +85,20 @@ def is_named(evidence: Evidence, path: str) -> bool:
     return evidence.is_mentioned(name, rf"(?<![\w-]){re.escape(name)}")
 
 
-def is_wanted(evidence: Evidence, path: str) -> bool:
+def is_wanted(evidence: Evidence, path: str, *kinds: Kind) -> bool:
     """Whether some text holds the file's name, with its ending or without, that of a folder above it, or the ending.
 
     The ending counts where names are made with it: `*.log`, `f"{name}.log"`, `".log"`; not in `console.log(text)`.
+    Only texts of these `kinds` are asked for more than the file's own name, all where none are given.
     """
     *folders, name = path.split("/")
     stem, _, ending = name.rpartition(".")
     made = rf"(?:[*}})\]\"'`+\\]|%\w)\.{re.escape(ending)}\b(?!\s*\()"
+    parts = [part for part in (*folders, stem) if part]
     return (
         is_named(evidence, path)
-        or evidence.is_mentioned(f".{ending}", made)
-        or any(evidence.is_mentioned(part, _AS_FOLDER.format(re.escape(part))) for part in (*folders, stem) if part)
+        or evidence.is_mentioned(f".{ending}", made, *kinds)
+        or any(evidence.is_mentioned(part, _AS_FOLDER.format(re.escape(part)), *kinds) for part in parts)
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from dockwright import settings
+from dockwright.errors import DockwrightError
 from dockwright.insight.ignore import load_rules
 from dockwright.services.context import context
 
@@ -335,6 +336,11 @@ BALLAST = {
         {"a.js": "console.log(1); x.log (2)", "one.log": "x"},
         "one.log",
     ),
+    "logs whose folder people are told of": (
+        PYTHON,
+        {"README.md": "See `logs/`.", "logs/one.log": "x"},
+        "logs/one.log",
+    ),
     "settings that only compose reads": (
         PYTHON,
         {"compose.yaml": compose("a: {build: ., env_file: .env}"), ".env": "API_KEY=abcd1234efgh\n"},
@@ -349,3 +355,68 @@ def test_what_is_surely_of_no_use_goes(tree: Tree, dockerfile: str, files: dict[
     root = tree({"Dockerfile": dockerfile, **files})
     written(root)
     assert not is_sent(root, path)
+
+
+def test_a_compose_file_of_a_folder_above_counts_as_far_as_the_checkout_goes(tree: Tree) -> None:
+    root = tree(
+        {
+            ".git/HEAD": "x",
+            "compose.yaml": compose("a: {build: {context: web, dockerfile: ../deploy/odd.df}}"),
+            "deploy/odd.df": "FROM busybox\nCOPY only /o\n",
+            "web/Dockerfile": "FROM busybox\nCOPY a /a\n",
+            "web/a": "x",
+            "web/only/x": LARGE,
+            "web/unused/x": LARGE,
+        }
+    )
+    assert [one["pattern"] for one in written(root / "web")["suggestions"]] == ["unused"]
+
+
+def test_a_dockerfile_that_another_context_has_does_not_count_here(tree: Tree) -> None:
+    root = tree(
+        {
+            "Dockerfile": "FROM busybox\nCOPY a /a\n",
+            "a": "x",
+            "compose.yaml": compose("a: {build: .}", "b: {build: b}"),
+            "b/Dockerfile": "FROM busybox\nCOPY . /b\n",
+            "unused/x": LARGE,
+        }
+    )
+    assert [one["pattern"] for one in written(root)["suggestions"]] == ["unused"]
+
+
+DOUBTS = {
+    "a compose file that cannot be read": {"compose.yaml": compose('a: {build: {context: ., args: {A: "${NONE:?}"}}}')},
+    "a context under a name of its own": {
+        "compose.yaml": compose("a: {build: {context: b, additional_contexts: {all: .}}}"),
+        "b/Dockerfile": "FROM busybox\n",
+    },
+    "a Dockerfile that cannot be read": {"deploy/Dockerfile": "FROM busybox\nCOPPY x /x\n"},
+}
+
+
+@pytest.mark.parametrize("files", DOUBTS.values(), ids=DOUBTS)
+def test_where_it_cannot_be_told_nothing_is_suggested_and_people_are_told_why(
+    tree: Tree, files: dict[str, str]
+) -> None:
+    root = tree({"Dockerfile": "FROM busybox\nCOPY a /a\n", "a": "x", "unused/x": LARGE, **files})
+    told: list[str] = []
+    assert context(settings.load(), root, warn=told.append)["suggestions"] == []
+    assert len(told) == 1 and told[0].startswith("Nothing can be suggested: ")
+    with pytest.raises(DockwrightError):
+        written(root)
+    assert not (root / ".dockerignore").exists()
+
+
+def test_what_only_an_override_file_builds_is_looked_at(tree: Tree) -> None:
+    root = tree(
+        {
+            "compose.yaml": compose("a: {image: a}"),
+            "compose.override.yaml": compose("a: {build: {context: ., dockerfile: odd.df}}"),
+            "odd.df": "FROM busybox\nCOPY only /o\n",
+            "only/x": LARGE,
+            "unused/x": LARGE,
+        }
+    )
+    found = written(root)
+    assert [one["pattern"] for one in found["suggestions"]] == ["unused"] and found["used_bytes"] == len(LARGE)
