@@ -75,10 +75,10 @@ def compare(
     seen. `scratch` is a folder for the image's layers, which are looked into only then.
     """
     wanted = {mapping.destination: mapping for mapping in copies.mappings}
-    found = files_in(engine, container, {*wanted, *copies.either.values()})
+    real = RealPaths(engine, container)
+    found = files_in(engine, container, {*wanted, *copies.either.values()}, real)
     suspects = _suspects(wanted, found, copies, _Owners(engine, container))
     changes = engine.changes(container) if suspects or copies.unverifiable else {}
-    real = RealPaths(engine, container)
     covers = {place: mount_over((place, real.of(place).path), mounts) for place in suspects}
     own = {place for place in suspects if covers[place] is None and _is_changed(place, real, changes)}
     doubted = {place: copies.doubts[one.path] for place, one in suspects.items() if one.path in copies.doubts}
@@ -201,19 +201,28 @@ def _is_below(path: str, places: Iterable[str]) -> bool:
 # --- what the engine hands out -------------------------------------------------------------------------------------
 
 
-def files_in(engine: Engine, container: str, wanted: Collection[str]) -> dict[str, Found]:
-    """The wanted files and links as the container has them; one that is not there is not in the answer."""
+def files_in(
+    engine: Engine, container: str, wanted: Collection[str], real: RealPaths | None = None
+) -> dict[str, Found]:
+    """The wanted files and links as the container has them; one that is not there is not in the answer.
+
+    `real` learns of the folders that are seen on the way.
+    """
+    real = real or RealPaths(engine, container)
     found: dict[str, Found] = {}
     above = _all_above(wanted)
-    for asked in _asked_for(wanted):
+    pending = [*_asked_for(wanted)]
+    while pending:
+        asked = pending.pop()
         hard: dict[str, str] = {}
-        links: list[str] = []
+        seen: dict[str, str] = {}
         # Texts rather than paths: there are tens of thousands of them.
-        start = asked[:-1] if asked.endswith("/.") else "/"
-        for archive, member in _members(engine, container, asked):
-            path = start + member.name.removeprefix("./")
-            if path in above and member.issym():
-                links.append(path)
+        start = asked.rpartition("/")[0] + "/"
+        for archive, member in _members(engine, container, asked, real):
+            name = member.name.removeprefix("./")
+            path = start + name
+            if path in above and (member.issym() or member.isdir()):
+                seen[name] = member.linkname
             if path not in wanted or member.isdir():
                 continue
             if member.islnk():
@@ -223,15 +232,17 @@ def files_in(engine: Engine, container: str, wanted: Collection[str]) -> dict[st
         # A hard link has no content of its own in a tar stream: it names the file that came before it.
         for path, first in hard.items():
             if first not in found and first not in wanted:
-                found |= files_in(engine, container, {first})
+                found |= files_in(engine, container, {first}, real)
             found |= {path: found[first]} if first in found else {}
-        # Of a link the stream has the link alone: what is behind it is asked for by itself.
-        for link in links:
-            found |= files_in(engine, container, {path for path in wanted if path.startswith(f"{link}/")})
+        real.learn(start, seen)
+        # Of a link the stream has the link alone; "/." behind it means what it leads to.
+        pending += [f"{start}{name}/." for name, target in seen.items() if target]
     return {path: facts for path, facts in found.items() if path in wanted}
 
 
-def _members(engine: Engine, container: str, asked: str) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
+def _members(
+    engine: Engine, container: str, asked: str, real: RealPaths
+) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
     """Of the engine's tar stream; nothing where there is no such file or folder."""
     try:
         with engine.archive(container, asked) as stream, tarfile.open(fileobj=stream, mode="r|") as archive:
@@ -241,7 +252,7 @@ def _members(engine: Engine, container: str, asked: str) -> Iterator[tuple[tarfi
         return
     except EngineError:
         # A file where a folder should be, or a link that leads to itself, is an error to the engine.
-        if RealPaths(engine, container).folder(asked.removesuffix("/.")).is_folder:
+        if real.folder(asked.removesuffix("/.")).is_folder:
             raise
 
 
@@ -255,10 +266,7 @@ def _all_above(wanted: Iterable[str]) -> set[str]:
 
 
 def _asked_for(wanted: Collection[str]) -> Iterator[str]:
-    """The fewest paths to ask for: what the files' folders hold, without those below another; never the whole root.
-
-    "/." behind a folder's name: where it is a link, what it leads to is meant.
-    """
+    """The fewest paths to ask for: the files' folders, without those below another; never the whole root."""
     by_folder: dict[str, list[str]] = defaultdict(list)
     for path in wanted:
         by_folder[str(PurePosixPath(path).parent)].append(path)
@@ -268,7 +276,7 @@ def _asked_for(wanted: Collection[str]) -> Iterator[str]:
             yield from by_folder[folder]
         elif not any(folder.startswith(f"{above}/") for above in taken):
             taken.append(folder)
-            yield f"{folder}/."
+            yield folder
 
 
 def _found(archive: tarfile.TarFile, member: tarfile.TarInfo) -> Found:

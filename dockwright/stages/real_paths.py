@@ -36,6 +36,14 @@ class RealPaths:
         self._engine, self._container = engine, container
         self._seen: dict[str, str | None] = {"": _FOLDER}
         self._folders: dict[str, Way] = {}
+        self._told: list[tuple[str, Mapping[str, str]]] = []
+
+    def learn(self, folder: str, below: Mapping[str, str]) -> None:
+        """What was seen of a folder anyway: path from it on → where that leads, "" for a folder.
+
+        Asking takes the engine some milliseconds, and there may be thousands of folders.
+        """
+        self._told.append((folder, below))
 
     def of(self, path: str) -> Way:
         """Of a file: its own last part is left as it is, link or not."""
@@ -44,6 +52,10 @@ class RealPaths:
         return Way(f"{way.path.rstrip('/')}/{name}", way.links, is_folder=False)
 
     def folder(self, path: str) -> Way:
+        told, self._told = self._told, []
+        for folder, below in told:
+            start = self._follow(folder).path.rstrip("/")
+            self._seen |= {f"{start}/{name}": target for name, target in below.items()}
         if path not in self._folders:
             self._folders[path] = self._follow(path)
         return self._folders[path]
