@@ -50,7 +50,11 @@ _KINDS: Mapping[str, Kind] = {ending: kind for kind, endings in _ENDINGS.items()
 _DATA = frozenset((".json", ".xml", ".ipynb", ".in", ".yaml", ".yml", ".html", ".htm"))
 """What is large and has such a name is no code."""
 _NOT_THE_APP = frozenset(
-    ("node_modules", ".git", ".svn", ".hg", "__pycache__", ".venv", "site-packages", ".tox", ".nox")
+    (
+        *("node_modules", ".git", ".svn", ".hg", "__pycache__", ".venv", "site-packages", ".tox", ".nox", ".cache"),
+        *(".mypy_cache", ".pytest_cache", ".ruff_cache", ".hypothesis", ".pytype", ".ipynb_checkpoints", "htmlcov"),
+        *(".nyc_output", ".parcel-cache", ".turbo", ".sass-cache", ".gradle", ".terraform", ".vagrant"),
+    )
 )
 _IGNORES = frozenset(
     (".gitignore", ".dockerignore", ".gitattributes", ".npmignore", ".eslintignore", ".prettierignore")
@@ -140,9 +144,16 @@ def _text(root: Path, path: str) -> str:
 
 
 def gather(
-    walk: Walk, read: Callable[[str], str], instructions: Iterable[str], is_remade: IsRemade = lambda *_: False
+    walk: Walk,
+    read: Callable[[str], str],
+    instructions: Iterable[str],
+    links: Mapping[str, str],
+    is_remade: IsRemade = lambda *_: False,
 ) -> Evidence:
-    """`instructions`: those of all Dockerfiles, and what else says how the app is built and started."""
+    """`instructions`: those of all Dockerfiles, and what else says how the app is built and started.
+
+    `links`: path → where it leads, which names that as well as code would.
+    """
     sizes = {entry[0]: -1 if stat.S_ISDIR(entry[1]) else entry[2] for entry in walk.entries}
     recipe = "\n".join(instructions)
     sources: dict[Kind, list[str]] = {kind: [] for kind in _ENDINGS}
@@ -150,7 +161,8 @@ def gather(
         sources[_kind(path, sizes[path])].append(path)
     texts = {kind: _together(sizes, read, paths) for kind, paths in sources.items()}
     code = "\n".join(text for kind, (text, _) in texts.items() if kind != "other")
-    program = "\n".join([texts["program"][0], *scripts(sizes, code, read)])
+    targets = [f'"{target}"' for path, target in links.items() if _NOT_THE_APP.isdisjoint(path.split("/"))]
+    program = "\n".join([texts["program"][0], *scripts(sizes, code, read), *targets])
     return Evidence(
         sizes=sizes,
         recipe="\n".join([recipe, *scripts(sizes, recipe, read)]),

@@ -58,6 +58,8 @@ class Sharers:
     """What compose files say of how services are started whose image may be any."""
     elsewhere: set[Path] = field(default_factory=set)
     """Dockerfiles that are built with other contexts."""
+    watched: set[Path] = field(default_factory=set)
+    """What compose keeps the same in running containers (`develop.watch`); it leaves out what is ignored."""
     doubt: DockwrightError | None = None
     """Why it cannot be told what is taken in."""
 
@@ -66,6 +68,7 @@ class Sharers:
         services = document.get("services")
         for name, service in services.items() if isinstance(services, Mapping) else ():
             if isinstance(service, Mapping):
+                self._add_watched(service, file)
                 starts = json.dumps({key: service.get(key) for key in _STARTS if service.get(key)})
                 build = service.get("build")
                 build = {"context": build} if isinstance(build, str) else build
@@ -73,6 +76,14 @@ class Sharers:
                     self._add_build(str(name), build, file, is_canonical, starts)
                 else:
                     self.starts.append(starts)
+
+    def _add_watched(self, service: Document, file: Path) -> None:
+        develop = service.get("develop")
+        rules = (develop.get("watch") or ()) if isinstance(develop, Mapping) else ()
+        for rule in rules:
+            path = (file.parent / str(rule.get("path") if isinstance(rule, Mapping) else "")).resolve()
+            if path.is_relative_to(self.root):
+                self.watched.add(path)
 
     def _add_build(self, service: str, build: Document, file: Path, is_canonical: bool, starts: str) -> None:
         written = str(build.get("context") or self.root)

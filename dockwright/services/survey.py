@@ -207,7 +207,13 @@ class Survey:
         if None in self._readings:
             return frozenset(self.context.index.files)
         found = [reading for reading in self._readings if reading]
-        return frozenset().union(*(usage.used_paths(one.uses) | one.possible.paths for one in found))
+        return self._watched.union(*(usage.used_paths(one.uses) | one.possible.paths for one in found))
+
+    @cached_property
+    def _watched(self) -> frozenset[str]:
+        """What compose brings into running containers when it changes, unless it is ignored."""
+        places = [path.relative_to(self.root.resolve()).as_posix() for path in self.shared.watched]
+        return frozenset().union(*([one, *self.context.below("" if one == "." else one)] for one in places)) - {"."}
 
     @cached_property
     def named(self) -> frozenset[str]:
@@ -287,7 +293,8 @@ class Survey:
             return Suggested((), frozenset())
         texts = [_instructions(one.text) for one in self._sharers]
         started = [*self.shared.starts, *(one.starts for one in self._sharers)]
-        found = ballast(evidences.gather(self.walk, self.read, [*texts, *started], self._is_remade))
+        links = self.context.index.links
+        found = ballast(evidences.gather(self.walk, self.read, [*texts, *started], links, self._is_remade))
         return suggestions.suggest(self.context, found, self.used_by_any, self.named, self.rules)
 
     def _is_remade(self, kind: Kind, path: str, packages: Sequence[str], is_fine_without_node: bool) -> bool:

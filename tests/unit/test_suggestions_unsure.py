@@ -130,6 +130,17 @@ BUILDS = {
         },
         "only/x",
     ),
+    "what compose keeps the same while it runs": (
+        {
+            "Dockerfile": "FROM busybox\nCOPY a /a\n",
+            "a": "x",
+            "compose.yaml": compose(
+                "a: {build: ., develop: {watch: [{action: sync, path: ./only, target: /only}]}}",
+            ),
+            "only/x": LARGE,
+        },
+        "only/x",
+    ),
     **{
         f"a file named {name}": (
             {
@@ -355,6 +366,19 @@ def test_what_is_surely_of_no_use_goes(tree: Tree, dockerfile: str, files: dict[
     root = tree({"Dockerfile": dockerfile, **files})
     written(root)
     assert not is_sent(root, path)
+
+
+def test_what_a_link_leads_to_is_named_by_it(tree: Tree) -> None:
+    root = tree({"Dockerfile": PYTHON, "main.py": 'load("model")', "w/v2/big.gguf": MODEL, "w/v1/big2.gguf": MODEL})
+    (root / "model").symlink_to("w/v2")
+    written(root)
+    assert is_sent(root, "w/v2/big.gguf")
+
+
+def test_what_tools_have_written_names_nothing(tree: Tree) -> None:
+    root = tree({"Dockerfile": PYTHON, "w/big.gguf": MODEL, ".mypy_cache/3/a.json": " " * 9_000_000 + "w/big.gguf"})
+    written(root)
+    assert not is_sent(root, "w/big.gguf")
 
 
 def test_a_compose_file_of_a_folder_above_counts_as_far_as_the_checkout_goes(tree: Tree) -> None:
