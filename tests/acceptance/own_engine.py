@@ -57,7 +57,7 @@ class OwnEngine:
                 stdout=log,
                 stderr=log,
             )
-        wait_until(self.answers, f"the engine's start: {(self.folder / 'log').read_text()[-2000:]}")
+        wait_until(self.answers, "the engine's start", lambda: (self.folder / "log").read_text()[-2000:])
 
     def answers(self) -> bool:
         try:
