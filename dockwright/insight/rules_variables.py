@@ -26,11 +26,13 @@ _OWN = frozenset(("GIT_COMMIT", "BUILD_DATE", "CACHE_BUST"))
 def secrets(subject: Subject) -> Iterator[Finding]:
     above = [("ARG", name, value) for name, value in subject.dockerfile.global_args.items()]
     for keyword, name, value in above:
-        yield from _secret(subject, None, keyword, name, value)
+        yield from _secret(subject, None, keyword, name, value, is_in_image=False)
+    in_image = {target.index for target in subject.chain(subject.final)}
     for target in subject.dockerfile.targets:
         for instruction in target.instructions:
             for name, value in _settings(instruction):
-                yield from _secret(subject, instruction, instruction.keyword, name, value)
+                is_in_image = target.index in in_image
+                yield from _secret(subject, instruction, instruction.keyword, name, value, is_in_image=is_in_image)
 
 
 def _settings(instruction: Instruction) -> Iterator[tuple[str, str | None]]:
@@ -44,7 +46,7 @@ def _settings(instruction: Instruction) -> Iterator[tuple[str, str | None]]:
 
 
 def _secret(
-    subject: Subject, instruction: Instruction | None, keyword: str, name: str, value: str | None
+    subject: Subject, instruction: Instruction | None, keyword: str, name: str, value: str | None, *, is_in_image: bool
 ) -> Iterator[Finding]:
     place = f"{subject.place}:{instruction.line if instruction else _line_above(subject, name)}"
     remedy = (
@@ -54,9 +56,9 @@ def _secret(
         else f"Take it out, and set it where the app runs: dockwright deploy PRODUCT --env {name}=…"
     )
     if value and (shape := shape_of(value)):
-        yield found(
-            "secret_value", place, f"{keyword} {name} holds {shape}: everybody who has the image can read it", remedy
-        )
+        who = "everybody who has the image" if is_in_image else "everybody who has this file, or the builder's cache,"
+        code = "secret_value" if is_in_image else "secret_name"
+        yield found(code, place, f"{keyword} {name} holds {shape}: {who} can read it", remedy)
     elif is_secret_name(name) and (value is None or is_value(value) or (keyword == "ENV" and "$" in value)):
         yield found(
             "secret_name",

@@ -38,7 +38,14 @@ _SHAPES = (
     (re.compile(r"(?<![A-Za-z0-9])hf_[A-Za-z0-9]{30}"), "a Hugging Face token"),
     (re.compile(r"(?<![A-Za-z0-9])npm_[A-Za-z0-9]{36}"), "an npm token"),
     (re.compile(r"(?<![A-Za-z0-9])pypi-[\w-]{50}"), "a PyPI token"),
-    (re.compile(r"://[^\s/:@${}]+:[^\s/:@${}]{3,}@[\w.-]+"), "a password in an address"),
+    (
+        re.compile(
+            r"://(?P<user>[^\s/:@${}]+):(?!(?:(?P=user)|pass(?:word|wd)?|secret|change[-_]?me|example|dummy|placeholder)@)"
+            r"[^\s/:@${}]{3,}@[\w.-]+",
+            re.IGNORECASE,
+        ),
+        "a password in an address",
+    ),
 )
 _IN_FILES = _SHAPES[:-1]
 """Code and its tests are full of addresses with passwords that are none."""

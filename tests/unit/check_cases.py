@@ -129,6 +129,11 @@ TOLD: dict[str, tuple[str, str, dict[str, str]]] = {
     "root": ("runs_as_root", "Dockerfile:1", {"Dockerfile": PYTHON}),
     "root by name": ("runs_as_root", "Dockerfile:2", {"Dockerfile": PYTHON + "USER root:root\n"}),
     "a key in ENV": ("secret_value", "Dockerfile:2", {"Dockerfile": PYTHON + f"ENV AWS={AWS}\n"}),
+    "a key in a target that is copied from": (
+        "secret_name",
+        "Dockerfile:2",
+        {"Dockerfile": f"FROM a:1 AS b\nENV AWS={AWS}\nFROM a:1\nCOPY --from=b /dist /\n"},
+    ),
     "a password in a URL": (
         "secret_value",
         "Dockerfile:2",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from check_cases import APP, PYTHON
+from check_cases import APP, AWS, PYTHON
 
 NOT_TOLD: dict[str, tuple[str, dict[str, str | bytes]]] = {
     "a wildcard that matches nothing": ("copy_source_missing", {"Dockerfile": PYTHON + "COPY lock* ./\n"}),
@@ -64,6 +64,18 @@ NOT_TOLD: dict[str, tuple[str, dict[str, str | bytes]]] = {
     "a script that drops root": (
         "runs_as_root",
         {"Dockerfile": PYTHON + 'COPY start.sh /\nENTRYPOINT ["/start.sh"]\n', "start.sh": 'exec gosu app "$@"\n'},
+    ),
+    "a key in a target that is copied from": (
+        "secret_value",
+        {"Dockerfile": f"FROM a:1 AS b\nENV AWS={AWS}\nFROM a:1\nCOPY --from=b /dist /\n"},
+    ),
+    "addresses as everybody writes them": (
+        "secret_value",
+        {
+            "Dockerfile": PYTHON
+            + "ENV A=postgres://postgres:postgres@localhost:5432/db B=redis://user:password@redis/0\n"
+            "ENV C=mysql://app:changeme@db/x D=amqp://guest:guest@mq/\n"
+        },
     ),
     "what tells of a secret": (
         "secret_name",
