@@ -82,16 +82,29 @@ def in_use(settings: Settings, builder: Builder, log: Log, cancel: Cancel) -> It
 def stop_idle(settings: Settings, idle_seconds: float) -> list[str]:
     """Stops this installation's builders that no build has used for so long; returns their clients.
 
-    The cache stays. One that a build uses, in whichever process, is left alone.
+    The cache stays. One that a build uses, in whichever process, is left alone. One that cannot be stopped keeps no
+    other running: its error is raised in the end.
     """
-    stopped = []
+    stopped: list[str] = []
+    failed: DockwrightError | None = None
     for builder in _known(settings):
-        with suppress(_InUse), _held_now(builder) as lock:
-            is_idle = time.time() - os.stat(lock).st_mtime >= idle_seconds
-            if is_idle and Engine().container(builder.name) is not None:
-                _stop(builder)
+        try:
+            if _stop_if_idle(builder, idle_seconds):
                 stopped.append(builder.client)
+        except DockwrightError as error:
+            failed = error
+    if failed is not None:
+        raise failed
     return stopped
+
+
+def _stop_if_idle(builder: Builder, idle_seconds: float) -> bool:
+    with suppress(_InUse), _held_now(builder) as lock:
+        is_idle = time.time() - os.stat(lock).st_mtime >= idle_seconds
+        if is_idle and Engine().container(builder.name) is not None:
+            _stop(builder)
+            return True
+    return False
 
 
 def prune(settings: Settings, builder: Builder, budget_bytes: int) -> int:
