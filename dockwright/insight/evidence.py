@@ -110,10 +110,13 @@ class Evidence:
             self.mentioned[key] = any(re.search(expression, text) for text in texts) or not self.is_whole
         return self.mentioned[key]
 
-    def is_in_code(self, expression: str | re.Pattern[str], *kinds: Kind) -> bool:
-        """The same of what may run in the image, or tells how; of code alone where no `kinds` are given."""
+    def is_in_code(self, expression: str | re.Pattern[str], *kinds: Kind, if_unread: bool = True) -> bool:
+        """The same of what may run in the image, or tells how; of code alone where no `kinds` are given.
+
+        `if_unread` is the answer where not all of the code is known.
+        """
         texts = [self.recipe, *(self.texts.get(kind, "") for kind in kinds or ("program", "page"))]
-        return not self.is_code_whole or any(re.search(expression, text) for text in texts)
+        return any(re.search(expression, text) for text in texts) or (if_unread and not self.is_code_whole)
 
 
 def reader(root: Path) -> Callable[[str], str]:

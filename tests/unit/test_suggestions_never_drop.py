@@ -158,7 +158,7 @@ READS = st.sampled_from(["open('{}')", "load_dotenv('{}')", 'Path("/app/{}").rea
 
 
 @mock.patch.dict("os.environ", {"DOCKER_HOST": "unix:///nowhere/no-engine.sock"})
-@given_settings(max_examples=60, deadline=None)
+@given_settings(max_examples=40, deadline=None)
 @given(trees(SIMPLE | BALLAST), st.data())
 def test_what_the_apps_code_reads_is_still_sent(tree: dict[str, object], data: st.DataObject) -> None:
     with tempfile.TemporaryDirectory() as name:

@@ -10,6 +10,7 @@ import pytest
 
 from dockwright import settings
 from dockwright.errors import DockwrightError
+from dockwright.insight import evidence
 from dockwright.insight.ignore import load_rules
 from dockwright.services.context import context
 
@@ -373,6 +374,13 @@ def test_what_a_link_leads_to_is_named_by_it(tree: Tree) -> None:
     (root / "model").symlink_to("w/v2")
     written(root)
     assert is_sent(root, "w/v2/big.gguf")
+
+
+def test_what_is_not_read_for_its_bulk_may_name_anything(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evidence, "MOST", 1000)
+    files = {"a.py": " " * 600, "b.py": " " * 600 + "'one.log'", "one.log": "x", "w/big.gguf": MODEL, ".git/HEAD": "x"}
+    root = tree({"Dockerfile": PYTHON, **files, "__pycache__/a.pyc": "x"})
+    assert [one["pattern"] for one in written(root)["suggestions"]] == ["**/__pycache__"]
 
 
 def test_what_tools_have_written_names_nothing(tree: Tree) -> None:
