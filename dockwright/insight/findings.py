@@ -19,6 +19,7 @@ SEVERITIES: dict[str, Severity] = {
     "copy_source_missing_unused": "warning",
     "arg_without_value": "warning",
     "copy_from_unknown": "error",
+    "target_unknown": "error",
     "base_missing": "error",
     "base_unchecked": "info",
     # it can be built, and is not what was meant

@@ -87,6 +87,8 @@ def bases_without_value(subject: Subject) -> Iterator[Finding]:
     for target in subject.dockerfile.targets:
         if names := subject.unset.get(target.index):
             yield _without_value(subject, target.origin, f"FROM {target.base} names no image", names)
+    for instruction, name in subject.demanded:
+        yield _without_value(subject, instruction, f"{instruction.keyword} does not do without a value", [name])
 
 
 def _without_value(subject: Subject, instruction: Instruction, problem: str, names: Sequence[str]) -> Finding:

@@ -38,6 +38,8 @@ class Subject:
     """Names of contexts beside the main one, which stand for images of those names."""
     unset: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
     """Number of a build target → arguments without a value that its FROM is made of."""
+    demanded: tuple[tuple[Instruction, str], ...] = ()
+    """Arguments without a value, and the instructions that do without none: `${NAME:?}`."""
 
     @cached_property
     def recipe(self) -> Recipe:
@@ -54,7 +56,8 @@ class Subject:
 
     @cached_property
     def unset_names(self) -> frozenset[str]:
-        return frozenset(name for names in self.unset.values() for name in names)
+        names = {name for names in self.unset.values() for name in names}
+        return frozenset(names | {name for _, name in self.demanded})
 
     def is_elsewhere(self, image: str) -> bool:
         """Whether a context that is named like the image stands for it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 
 from dockwright.insight.dockerfile import Dockerfile, Instruction
@@ -11,6 +12,7 @@ from dockwright.insight.subject import Subject
 from dockwright.insight.usage import Use
 from dockwright.insight.variables import expand, global_values
 
+_DEMAND = re.compile(r"\$\{(\w+):?\?", re.ASCII)
 STAND_IN = "unset"
 """Value of such an argument while a Dockerfile is looked at all the same: it can be part of an image's name."""
 
@@ -35,6 +37,18 @@ def unset_bases(
         if names and not is_name(base):
             found[target.index] = names
     return found
+
+
+def demanded(dockerfile: Dockerfile, args: Mapping[str, str]) -> Iterator[tuple[Instruction, str]]:
+    """Instructions with `${NAME:?}` for an argument that has no default, and that nobody passes."""
+    open_names = {name for name, default in dockerfile.global_args.items() if default is None}
+    for target in dockerfile.targets:
+        for instruction in target.instructions:
+            if instruction.keyword == "ARG":
+                open_names |= {operand for operand in instruction.operands if "=" not in operand}
+            if instruction.keyword != "RUN":
+                wanted = set(_DEMAND.findall(instruction.text)) & open_names - args.keys()
+                yield from ((instruction, name) for name in sorted(wanted))
 
 
 def unset_in(subject: Subject, use: Use) -> list[str]:

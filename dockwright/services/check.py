@@ -12,14 +12,14 @@ from tempfile import TemporaryDirectory
 from types import MappingProxyType
 from typing import Any
 
-from dockwright.errors import DockerfileSyntax
+from dockwright.errors import DockerfileSyntax, UsageError
 from dockwright.insight import requirements, rules_context, rules_image, rules_packages, rules_steps, rules_variables
 from dockwright.insight.compose_file import ComposeFile
-from dockwright.insight.dockerfile import parse
+from dockwright.insight.dockerfile import Instruction, parse
 from dockwright.insight.findings import Finding, arranged, found, softened, without_silenced
 from dockwright.insight.rules_compose import findings as compose_findings
 from dockwright.insight.subject import Subject, commands
-from dockwright.insight.unset import STAND_IN, unset_bases
+from dockwright.insight.unset import STAND_IN, demanded, unset_bases
 from dockwright.insight.usage import Use, is_there
 from dockwright.insight.variables import platform_args
 from dockwright.process import Cancel
@@ -74,6 +74,14 @@ def check(
     return Checked(findings=tuple(kept), contexts=tuple(checking.contexts.values()))
 
 
+@dataclass(frozen=True, slots=True)
+class _Unset:
+    """What a Dockerfile needs of arguments that have no value, as `Subject` has it."""
+
+    bases: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
+    demanded: tuple[tuple[Instruction, str], ...] = ()
+
+
 @dataclass(slots=True)
 class _Checking:
     settings: Settings
@@ -118,6 +126,10 @@ class _Checking:
         self._ignore_file(survey)
         try:
             subject = self._subject(survey, place, unset)
+            if unknown := self._unknown_target(subject, unit):
+                self.findings.append(unknown)
+                self._context(survey, None, place)
+                return
             for rule in RULES:
                 settled = unit.service.settled if unit.service else ()
                 self.findings += [self._located(survey, one) for one in rule(subject) if one.code not in settled]
@@ -148,16 +160,29 @@ class _Checking:
         where = compose.place_in_text(line, unit.service.service, "build", "dockerfile_inline")
         return replace(finding, place=where)
 
-    def _filled(self, unit: Unit) -> tuple[Unit, dict[int, tuple[str, ...]]]:
-        """With something in the place of arguments without which a FROM names no image: all else can be looked at."""
+    def _filled(self, unit: Unit) -> tuple[Unit, _Unset]:
+        """With something in the place of arguments that have to have a value: all else can be looked at."""
+        unset = _Unset()
         try:
             dockerfile = parse(unit.dockerfile.read_text(encoding="utf-8", errors="surrogateescape"))
-            unset = unset_bases(dockerfile, unit.args, NAME.fullmatch)
+            unset = _Unset(unset_bases(dockerfile, unit.args, NAME.fullmatch), tuple(demanded(dockerfile, unit.args)))
         except (DockerfileSyntax, ValueError):  # told when it is looked at
-            return unit, {}
-        return replace(unit, args={**unit.args, **{name: STAND_IN for one in unset.values() for name in one}}), unset
+            return unit, unset
+        names = {name for one in unset.bases.values() for name in one} | {name for _, name in unset.demanded}
+        return replace(unit, args={**unit.args, **dict.fromkeys(sorted(names), STAND_IN)}), unset
 
-    def _subject(self, survey: Survey, place: str, unset: Mapping[int, tuple[str, ...]]) -> Subject:
+    def _unknown_target(self, subject: Subject, unit: Unit) -> Finding | None:
+        compose = self.folder.compose
+        try:
+            _ = subject.final
+        except UsageError as error:
+            assert unit.service is not None and isinstance(compose, ComposeFile)
+            return found(
+                "target_unknown", compose.place(unit.service.service, "build", "target"), error.message, error.remedy
+            )
+        return None
+
+    def _subject(self, survey: Survey, place: str, unset: _Unset) -> Subject:
         unit = survey.unit
         return Subject(
             dockerfile=survey.dockerfile,
@@ -171,7 +196,8 @@ class _Checking:
             read=survey.read,
             is_for_gpu=bool(unit.service and unit.service.is_for_gpu),
             contexts=unit.service.contexts if unit.service else frozenset(),
-            unset=unset,
+            unset=unset.bases,
+            demanded=unset.demanded,
         )
 
     def _ignore_file(self, survey: Survey) -> None:

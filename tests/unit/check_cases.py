@@ -46,6 +46,19 @@ TOLD: dict[str, tuple[str, str, dict[str, str]]] = {
         {"Dockerfile": "ARG BASE\nFROM ${BASE}\nCOPY app /\n", **APP},
     ),
     "a FROM that wants a value": ("arg_without_value", "Dockerfile:2", {"Dockerfile": "ARG B\nFROM ${B:?}\n"}),
+    "a value that is asked for": (
+        "arg_without_value",
+        "Dockerfile:3",
+        {"Dockerfile": PYTHON + "ARG V\nENV V=${V:?needed}\nARG W=1\nENV W=${W:?}\nRUN echo ${X:?}\n"},
+    ),
+    "a target that is none": (
+        "target_unknown",
+        "compose.yaml:5",
+        {
+            "compose.yaml": "services:\n  a:\n    build:\n      context: .\n      target: nope\n",
+            "Dockerfile": "FROM busybox:1 AS prod\n",
+        },
+    ),
     "a FROM without a version": ("arg_without_value", "Dockerfile:2", {"Dockerfile": "ARG V=\nFROM python:$V\n"}),
     "a source beside one that has no value": (
         "copy_source_missing",
