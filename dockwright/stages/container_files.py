@@ -82,8 +82,12 @@ def compare(
     covers = {place: mount_over((place, real.of(place).path), mounts) for place in suspects}
     own = {place for place in suspects if covers[place] is None and _is_changed(place, real, changes)}
     doubted = {place: copies.doubts[one.path] for place, one in suspects.items() if one.path in copies.doubts}
-    # Only below a mount can the image tell more of one in doubt: whether it is what the image holds at all.
-    rest = {place for place in suspects.keys() - own if covers[place] or place not in doubted}
+    rest = {
+        place
+        for place, one in suspects.items()
+        # Of one in doubt the image can tell more where a RUN came after it, or where it may not be the image's at all.
+        if place not in own and (place not in doubted or covers[place] or one.path in copies.run_after)
+    }
     written = last_written(engine, image, {place: _sought(place, real) for place in rest}, scratch)
     hidden = {
         place
