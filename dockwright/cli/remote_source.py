@@ -19,6 +19,7 @@ from dockwright.sources.detect import detect, is_path, name_of
 TRIES = 20
 WORTH_SHOWING = 2_000_000
 """Bytes that are long enough on their way for somebody to wonder."""
+_KINDS = {"template": "a template", "git": "a Git repository", "folder": "a folder of the server's own machine"}
 
 
 class Sources:
@@ -91,8 +92,9 @@ class Sources:
         if found["name"] != name:
             return None
         if found["source"]["kind"] != "upload":
+            made_from = _KINDS[found["source"]["kind"]]
             raise Conflict(
-                f'The project "{name}" at {self._connection.url} is made from another source than a folder',
+                f'The project "{name}" at {self._connection.url} is made from {made_from}, not from what is sent to it',
                 remedy=f"Rename the folder, or build what the project has with: dockwright build {found['slug']}",
             )
         return found

@@ -495,7 +495,7 @@ def test_folder_with_the_name_of_another_project(desk: Desk, tmp_path: Path) -> 
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "Dockerfile").write_text(DOCKERFILE)
     error = desk.fail("build", tmp_path / "taken", code=2)
-    assert error["code"] == "conflict" and "another source" in error["message"]
+    assert error["code"] == "conflict" and "made from a template, not" in error["message"]
 
 
 def test_commands_of_this_machine_stay_here(desk: Desk, folder: Folder, tmp_path: Path) -> None:
