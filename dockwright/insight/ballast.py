@@ -192,7 +192,7 @@ def _caches(evidence: Evidence) -> Iterator[Ballast]:
         if not evidence.named(name) or re.search(named, evidence.recipe):
             continue
         is_asked_for = named if name in _MAYBE_READ else rf"{named}/[^\s*\"']"
-        if not evidence.is_in_code(is_asked_for, if_unread=name in _MAYBE_READ):
+        if not evidence.is_in_code(is_asked_for, [name], if_unread=name in _MAYBE_READ):
             yield from _everywhere(evidence, name, reason, _folders(evidence, name))
     if not evidence.is_mentioned(".cache", r"(?<!~/)(?<!HOME/)(?<!HOME\}/)(?<!root/)(?<!\w)\.cache\b"):
         yield from _everywhere(evidence, ".cache", "tools' caches", _folders(evidence, ".cache"))
@@ -205,7 +205,7 @@ def _files(evidence: Evidence) -> Iterator[Ballast]:
     for pattern, reason in _FILES.items():
         paths = [path for name in names if fnmatchcase(name, pattern) for path in evidence.named(name)]
         if pattern == "*.pyc":  # one that stands alone is its module's only form
-            are_read = bool(paths) and evidence.is_in_code(r"[\w}]\.pyc\b", if_unread=False)
+            are_read = bool(paths) and evidence.is_in_code(r"[\w}]\.pyc\b", [".pyc"], if_unread=False)
             free = [path for path in paths if not are_read and _has_source(evidence, path)]
         else:
             free = [path for path in paths if not is_named(evidence, path)]

@@ -21,11 +21,13 @@ _ASKS_GIT = re.compile(
     r"|shadow-rs|\bgit2\b|\bgo-git\b|\bjgit\b|gitversion|git-version|git-properties"
     r"|(?m:^\s*(?:import git\b|from git import))",
 )
+_WORDS_OF_GIT = ("git", "Git", "GIT", "scm", "vcs", "version", "dunamai", "vergen", "dulwich", "shadow-rs")
 _PATH_OF_GIT = re.compile(r"(?<![\w*])(?<!\*/)\.git(?:/|[\"'`\s]|$)|[\"'`]git[\"'`]\s*[,)\]]")
 _READS_ENV = re.compile(
     r"(?i:dotenv)|loadEnvFile|--env-file|env_?[fF]ile[\"']?\s*=|[\"']env_file[\"']|\bdecouple\b|\bimport environ\b"
     r"|\benvirons\b|\bviper\b|\bBaseSettings\b"
 )
+_WORDS_OF_ENV = ("env", "Env", "ENV", "decouple", "viper", "BaseSettings")
 """Libraries that read a `.env` without being told its name."""
 _TOOLS_READ_ENV = re.compile(
     r"(?<![\w.-])(?:vite|next|nuxt|react-scripts|astro|gatsby|expo|remix|bun|deno|webpack|parcel|artisan|laravel"
@@ -44,10 +46,13 @@ _AS_FOLDER = r"(?<![\w.-]){0}/|['\"/=]{0}['\"/\s]"
 
 
 def is_started_from(evidence: Evidence, folder: str) -> bool:
-    name = re.escape(folder.rpartition("/")[2])
+    own = folder.rpartition("/")[2]
+    name = re.escape(own)
     has_program = rf"(?<![\w.-]){name}/[^\s*\"']"
     is_path = rf"(?<!/bin)[/=\"']{name}(?![\w.-])"
-    return bool(re.search(is_path, evidence.recipe)) or evidence.is_in_code(has_program, "program", "page", "setting")
+    return bool(re.search(is_path, evidence.recipe)) or evidence.is_in_code(
+        has_program, [own], "program", "page", "setting"
+    )
 
 
 def makes_environment(evidence: Evidence, folder: str) -> bool:
@@ -70,13 +75,15 @@ def has_no_node(image: str | None, text: str) -> bool:
 def serves_packages(evidence: Evidence) -> bool:
     """A page may load them, and a program of any language hand them out."""
     return evidence.is_mentioned("node_modules/", r"node_modules/[\w@]") or evidence.is_in_code(
-        r"(?<![\w-])node_modules(?![\w-])", "program"
+        r"(?<![\w-])node_modules(?![\w-])", ["node_modules"], "program"
     )
 
 
 def asks_git(evidence: Evidence) -> bool:
     """Whether the app or its build runs Git, or looks into its folder itself."""
-    return evidence.is_in_code(_ASKS_GIT, "program", "page", "setting") or evidence.is_in_code(_PATH_OF_GIT)
+    return evidence.is_in_code(_ASKS_GIT, _WORDS_OF_GIT, "program", "page", "setting") or evidence.is_in_code(
+        _PATH_OF_GIT, ["git"]
+    )
 
 
 def is_named(evidence: Evidence, path: str) -> bool:
@@ -94,12 +101,17 @@ def is_wanted(evidence: Evidence, path: str, *kinds: Kind) -> bool:
     *folders, name = path.split("/")
     stem, _, ending = name.rpartition(".")
     made = rf"(?:[*}})\]\"'`+\\]|%\w)\.{re.escape(ending)}\b(?!\s*\()"
-    parts = [part for part in (*folders, stem) if part]
+    # A name is left-bounded where it counts, so that all of its words but the ending stand by themselves.
+    is_own = evidence.has_words(stem) and (is_named(evidence, path) or _is_folder_named(evidence, stem, *kinds))
     return (
-        is_named(evidence, path)
+        is_own
         or evidence.is_mentioned(f".{ending}", made, *kinds)
-        or any(evidence.is_mentioned(part, _AS_FOLDER.format(re.escape(part)), *kinds) for part in parts)
+        or any(_is_folder_named(evidence, folder, *kinds) for folder in folders)
     )
+
+
+def _is_folder_named(evidence: Evidence, name: str, *kinds: Kind) -> bool:
+    return bool(name) and evidence.is_mentioned(name, _AS_FOLDER.format(re.escape(name)), *kinds)
 
 
 def is_read_as_settings(evidence: Evidence, path: str) -> bool:
@@ -108,6 +120,6 @@ def is_read_as_settings(evidence: Evidence, path: str) -> bool:
     here = "\n".join([evidence.recipe, evidence.read(f"{prefix}package.json"), evidence.read(f"{prefix}composer.json")])
     return (
         bool(_TOOLS_READ_ENV.search(here))
-        or evidence.is_in_code(_READS_ENV, "program", "page", "setting")
-        or evidence.is_in_code(rf"(?<![\w.)\]-]){re.escape(name)}(?![\w.-])", "program", "page", "setting")
+        or evidence.is_in_code(_READS_ENV, _WORDS_OF_ENV, "program", "page", "setting")
+        or evidence.is_in_code(rf"(?<![\w.)\]-]){re.escape(name)}(?![\w.-])", [name], "program", "page", "setting")
     )

@@ -123,16 +123,14 @@ class Sharers:
     def add_tree(self) -> None:
         """What lies in the tree, whether the ignore file leaves it out or not: a builder gets it by itself."""
         told = compose.find_files(self.root)
-        for path in [one for one in _files(self.root) if _COMPOSE.fullmatch(one.name) and one not in told]:
+        files = list(_build_files(self.root))
+        for path in [one for one in files if _COMPOSE.fullmatch(one.name) and one not in told]:
             with suppress(ComposeFileWrong):  # compose reads none of these by itself, and says so when it is given one
                 self.add_services(compose.load(path), path)
         known = {one.path for one in self.found if not one.is_inline} | self.elsewhere
-        for path in _files(self.root):
-            if (
-                _DOCKERFILE.fullmatch(path.name)
-                and path.suffix.lower() not in _NO_DOCKERFILES
-                and path.resolve() not in known
-            ):
+        for path in files:
+            is_compose = _COMPOSE.fullmatch(path.name)
+            if not is_compose and path.resolve() not in known:
                 self._add_file(path)
 
 
@@ -163,11 +161,14 @@ def _folders(root: Path) -> Iterator[Path]:
         yield folder
 
 
-def _files(root: Path) -> Iterator[Path]:
-    """Not what tools have put there, nor links to nowhere."""
+def _build_files(root: Path) -> Iterator[Path]:
+    """What is named like a compose file or a Dockerfile; not what tools have put there, nor links to nowhere."""
     for folder, below, names in os.walk(root):
         below[:] = [] if "pyvenv.cfg" in names else sorted(set(below) - TOOLS_FOLDERS)
-        yield from (Path(folder, name) for name in sorted(names) if os.path.isfile(os.path.join(folder, name)))
+        for name in sorted(names):
+            is_dockerfile = _DOCKERFILE.fullmatch(name) and os.path.splitext(name)[1].lower() not in _NO_DOCKERFILES
+            if (is_dockerfile or _COMPOSE.fullmatch(name)) and os.path.isfile(os.path.join(folder, name)):
+                yield Path(folder, name)
 
 
 def _args(build: Document) -> dict[str, str]:
