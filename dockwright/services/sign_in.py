@@ -31,6 +31,8 @@ WINDOW = timedelta(minutes=15)
 MOST_OF_BOTH = 5
 MOST_OF_ADDRESS = 30
 MOST_OF_EMAIL = 50
+_LOCK = 0x0D0C4E59
+"""Number of the advisory lock under which PostgreSQL counts attempts, one after another; see also `db.queue`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,6 +130,9 @@ def _begin(state: State, email: str, address: str | None) -> _Attempt:
     """Counts the attempt; raises `TooManyAttempts`, and then it does not count."""
     limits = _limits(email, address)
     with state.session() as session:
+        if session.get_bind().dialect.name == "postgresql":
+            # Row numbers are given before they are committed: whoever has a higher one must see all lower ones.
+            session.execute(select(func.pg_advisory_xact_lock(_LOCK)))
         session.execute(delete(LoginFailure).where(LoginFailure.at < now() - WINDOW))
         rows = [LoginFailure(key=limit.key) for limit in limits]
         session.add_all(rows)
