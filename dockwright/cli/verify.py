@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from datetime import datetime
 from typing import Any
 
 import click
@@ -60,5 +61,15 @@ def _status(status: dict[str, Any]) -> str:
     if status["restarts"]:
         told.append(f"restarted {status['restarts']} times")
     if status["build"]:
-        told.append(f"build {status['build']} of {status['built_at']}")
+        told.append(f"build {status['build']}{_since(status['built_at'])}")
     return ", ".join(told)
+
+
+def _since(built_at: datetime | str | None) -> str:
+    """A time where a server tells it; here the text of the image's label, whoever has set that."""
+    if isinstance(built_at, str):
+        try:
+            built_at = datetime.fromisoformat(built_at)
+        except ValueError:
+            return f" of {built_at}"
+    return f" of {built_at:%Y-%m-%d %H:%M}" if built_at else ""
