@@ -35,8 +35,7 @@ def verify(what: str, as_json: bool) -> None:
         if result["ok"]:
             say(f"What runs is what was written: {result['product']}")
         else:
-            say(f"What runs is NOT what was written: {result['product']}")
-            say(f"What to do: Build it again with: dockwright build {what}")
+            say(f"What runs is NOT what was written: {result['product']}")  # what to do stands beside each finding
     if not result["ok"]:
         sys.exit(1)
 
