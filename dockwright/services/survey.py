@@ -217,11 +217,18 @@ class Survey:
 
     @cached_property
     def named(self) -> frozenset[str]:
-        """What instructions name themselves: it is wanted, whatever it looks like. A lone `*` names nothing."""
+        """What instructions name themselves: it is wanted, whatever it looks like.
+
+        A lone `*` names nothing but the folder in which it looks.
+        """
         found = [use for one in self._readings if one for use in one.uses]
-        chosen = [use for use in found if use.source.rpartition("/")[2] not in ("*", "**")]
+        chosen = [use for use in found if not _is_lone_wildcard(use)]
+        places = {use.source.rpartition("/")[0] for use in found if _is_lone_wildcard(use)}
+        folders = {
+            part for place in places if (led := self.context.follow(place)) for part in (led[0], *led[1]) if part
+        }
         open_names = (one.possible.names for one in self._readings if one)
-        return frozenset().union(*(use.names for use in chosen), *open_names)
+        return frozenset().union(folders, *(use.names for use in chosen), *open_names)
 
     @cached_property
     def shared(self) -> Sharers:
@@ -317,6 +324,10 @@ class Survey:
         if not self.rules.patterns:
             return 0
         return max(0, _tree_bytes(self.root) - self.walk.bytes)
+
+
+def _is_lone_wildcard(use: Use) -> bool:
+    return use.source.rpartition("/")[2] in ("*", "**")
 
 
 def _has_own(dockerfile: Path) -> bool:

@@ -141,8 +141,9 @@ def surveyed_before(root: Path) -> Context:
 def taken(context: Context, text: str, args: dict[str, str]) -> frozenset[str]:
     """All that the build takes in, but what only lies in a folder that it does not name and looks like ballast."""
     found = usage.uses(parse(text), context, args=args)
-    named = frozenset().union(*(use.names for use in found if use.source))
-    environments = {path.rpartition("/")[0] for path in context.index.files if path.endswith("/pyvenv.cfg")}
+    named = frozenset().union(*(use.names for use in found if use.source and not use.source.endswith("*")))
+    chosen = {use.source.removesuffix("/*") for use in found}
+    environments = {path.rpartition("/")[0] for path in context.index.files if path.endswith("/pyvenv.cfg")} - chosen
     return named | frozenset(path for path in usage.used_paths(found) if not looks_like_ballast(path, environments))
 
 
@@ -152,7 +153,7 @@ def looks_like_ballast(path: str, environments: set[str]) -> bool:
     return bool(KNOWN & set(parts) or environments & above) or parts[-1].endswith((".log", ".bin", ".pyc"))
 
 
-KNOWN = {"node_modules", ".git", "__pycache__", ".cache", "pyvenv.cfg"}
+KNOWN = {"node_modules", ".git", "__pycache__", ".cache"}
 SIMPLE = st.sampled_from(["a", "b", "src", "k.py", "data.csv"])
 READS = st.sampled_from(["open('{}')", "load_dotenv('{}')", 'Path("/app/{}").read_text()', "const a = `./{}`"])
 

@@ -87,6 +87,10 @@ BUILDS = {
         {"Dockerfile": "FROM busybox\nARG M=s\nCOPY models/$M /m\n", "models/s/x": "x", "models/l/w.gguf": MODEL},
         "models/l/w.gguf",
     ),
+    "an environment whose content is named": (
+        {"Dockerfile": "FROM busybox\nCOPY tools/* /t/\n", "tools/pyvenv.cfg": "x", "tools/x": "x"},
+        "tools/x",
+    ),
     "an override file": (
         {
             "Dockerfile": "FROM busybox\nCOPY a /a\n",
