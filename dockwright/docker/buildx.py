@@ -38,7 +38,8 @@ ENVIRONMENT = {
 }
 Watch: TypeAlias = Callable[[Vertex | LogLine], None]
 _LOADS_BASE = re.compile(r"\[(?:internal|context (?P<for>\S+))\] load metadata for (?P<image>\S+)")
-_LOST_ENGINE = re.compile(r"rpc error: code = Unavailable|Cannot connect to the Docker daemon")
+# The code of gRPC, in either of the forms in which buildx tells it.
+_LOST_ENGINE = re.compile(r"rpc error: code = Unavailable|: Unavailable: |Cannot connect to the Docker daemon")
 _EXIT_CODE = re.compile(r"exit code: (\d+)")
 
 

@@ -222,8 +222,8 @@ class Beside:
         self._thread.start()
 
     def _run(self) -> None:
-        # Sooner, it would only keep the builder's process from being started.
-        self._reporter.begun.wait()
+        # Sooner, it would only keep the builder's process, and the sending, from a core.
+        self._reporter.has_context.wait()
         try:
             self._sending.note()
             self._plan.manifest_json()
@@ -232,7 +232,7 @@ class Beside:
             self._error = error
 
     def __exit__(self, _: object, failure: BaseException | None, __: object) -> None:
-        self._reporter.begun.set()
+        self._reporter.has_context.set()
         self._thread.join()
         self._sending.end(self._reporter.sent)
         if self._error is not None:
@@ -260,8 +260,8 @@ class Reporter:
         self._index = {} if index is None else index
         self._look: threading.Thread | None = None
         self._context_state = "waiting"
-        self.begun = threading.Event()
-        """The builder has said something."""
+        self.has_context = threading.Event()
+        """The builder has been sent the context, or has begun a step that needs none."""
         self.changed: list[str] = []
         """Paths that changed before they had been sent, or in that moment; known at the end."""
 
@@ -281,13 +281,15 @@ class Reporter:
     def __call__(self, news: Vertex | LogLine) -> None:
         from dockwright.docker.rawjson import LogLine
 
-        self.begun.set()
         if isinstance(news, LogLine):
             self._ctx.log(news.text, step=self._shown(news.vertex.name), stream=news.stream)
             return
+        if news.is_step and news.state == "started":
+            self.has_context.set()
         if news.name.startswith(CONTEXT_VERTEX):
             self._context_state = news.state
             if news.state == "done" and self._look is None:
+                self.has_context.set()
                 # Beside the build, which goes on in the engine: a second walk costs a large context nothing.
                 self._look = threading.Thread(target=self._find_changed, name="context-check")
                 self._look.start()

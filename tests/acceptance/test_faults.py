@@ -369,7 +369,8 @@ def test_the_disk_of_the_workspaces_is_full(small_home: Home, folder: Folder) ->
         beside = served.queue(folder("pages", PAGES))
         row = served.wait(full)
         assert (row["status"], row["error_code"], row["attempt"]) == ("failed", "disk_full", 1), row
-        assert served.wait(beside)["status"] == "deployed"
+        row = served.wait(beside)
+        assert row["status"] == "deployed", row
         for one in (full, beside):
             served.assert_dense(one)
             served.assert_clean(one)

@@ -45,7 +45,6 @@ def test_hard_links_are_compared_by_content(home: Home, tmp_path: Path, step: st
     "step",
     [
         "rm -r /app && mkdir /app && echo other > /app/other",
-        "mv /app /kept && ln -s /kept /app",
         "rm /app/file.txt && mkdir /app/file.txt && rm -r /app/Dockerfile /app/serve.txt",
     ],
 )
@@ -59,3 +58,9 @@ def test_what_a_run_removed_with_its_folder_cannot_be_compared_and_does_not_diff
         "/app/file.txt",
         "/app/serve.txt",
     }
+
+
+def test_a_folder_that_a_run_moved_behind_a_link_is_compared_where_it_is_now(home: Home, tmp_path: Path) -> None:
+    proof = home.build(write_source(tmp_path / "moved", "mv /app /kept && ln -s /kept /app"))["proof"]
+    assert (proof["ok"], proof["files_checked"]) == (True, 4)
+    assert proof["files_differ"] == proof["files_unverifiable"] == []

@@ -9,7 +9,14 @@ import pytest
 
 from dockwright.docker.buildx import Build, build_command, find_plugin
 from dockwright.domain.plan import ServicePlan
-from dockwright.errors import BaseImageMissing, BuilderFailed, DockwrightError, StepFailed, ToolMissing
+from dockwright.errors import (
+    BaseImageMissing,
+    BuilderFailed,
+    DockwrightError,
+    EngineUnreachable,
+    StepFailed,
+    ToolMissing,
+)
 
 PLAN = ServicePlan(
     service="app",
@@ -136,3 +143,16 @@ def test_whatever_else_buildx_says_is_shown(monkeypatch: pytest.MonkeyPatch, tmp
     error = _failure(monkeypatch, tmp_path, "ERROR: no builder instance\n")
     assert isinstance(error, BuilderFailed)
     assert error.message == "no builder instance"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "ERROR: failed to receive status: rpc error: code = Unavailable desc = error reading from server: EOF",
+        "ERROR: failed to solve: Unavailable: error reading from server: EOF",
+    ],
+)
+def test_an_engine_that_goes_away_is_told_in_either_form(line: str, tmp_path: Path) -> None:
+    build = Build(PLAN, tmp_path / "metadata.json")
+    build.take(line, lambda _: None)
+    assert isinstance(build.failure(1), EngineUnreachable)
