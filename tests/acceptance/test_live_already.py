@@ -59,7 +59,8 @@ def test_what_runs_is_not_as_it_was(home: Home, folder: Folder) -> None:
     assert get(home.build(root)["deployment_url"]) == (200, "first")
     assert releases(home, build)[-1] == (3, 1)
     home.run("rollback", build["project"], "--to", "1")
-    assert "Release 1 is live already" in home.run("build", root).stdout
+    told = home.run("build", root).stdout
+    assert "Release 1 is live already" in told, told
     assert [number for number, _ in releases(home, build)] == [1, 2, 3]
 
 
