@@ -119,6 +119,7 @@ class Dockwright:
 
         log = Journal(self.connection, 1, cancel=Cancel(), written=written)
         with log:
+            log.enter("build")
             told = tell(
                 lines,
                 rate,
@@ -198,7 +199,8 @@ def serve(name: str, lines: int, rate: float) -> None:
     with tempfile.TemporaryDirectory(prefix="dockwright-benchmark-") as folder:
         source = SOURCES[name](Path(folder))
         listening = socket.create_server(("127.0.0.1", 0), backlog=1000)
-        config = uvicorn.Config(source.app, log_config=None, access_log=False)
+        # The watchers count bytes of the stream itself: h11 answers their HTTP/1.0 without chunks around them.
+        config = uvicorn.Config(source.app, log_config=None, access_log=False, http="h11")
         server = source.server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
