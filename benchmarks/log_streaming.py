@@ -119,7 +119,6 @@ class Dockwright:
 
         log = Journal(self.connection, 1, cancel=Cancel(), written=written)
         with log:
-            log.enter("build")
             told = tell(
                 lines,
                 rate,

@@ -70,12 +70,12 @@ class Journal:
 
     def __enter__(self) -> Journal:
         self._seq = last_seq(self._connection, self.build_id)
+        self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stop.set()
-        if self._thread.ident is not None:
-            self._thread.join()
+        self._thread.join()
 
     def sink(self, event: Event) -> None:
         """Takes an event: keeps it for the next write, moves the status with the stage, and shows it to the watcher."""
@@ -96,8 +96,6 @@ class Journal:
             self._persist(lambda: self._write([], {"stage": stage}))
         else:
             self._move(new, {"stage": stage})
-        if self._thread.ident is None:  # from here on: the first stage need not wait for a thread's start
-            self._thread.start()
 
     def finish(self, status: Status, columns: Mapping[str, Any], samples: Sequence[Sample] = ()) -> None:
         """The last move; `columns` are written with it, and `samples` added to the metrics."""

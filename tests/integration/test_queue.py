@@ -261,7 +261,6 @@ def test_the_worker_of_an_active_build_hears_of_a_cancel(db: Connection) -> None
     build = _enqueue(db, 10)
     claim, cancel = _claim(db), Cancel()
     with Journal(db, build, cancel=cancel, attempt=claim.attempt) as log:
-        log.enter("fetch")
         assert queue.request_cancel(db, 1, build) == "building"
         with pytest.raises(Canceled):
             cancel.sleep(10)
