@@ -70,7 +70,7 @@ class Admissions:
         try:
             valid = await anyio.to_thread.run_sync(tokens.standing, self._state, {one.token_id for one in watchers})
         except DatabaseError as error:  # nobody is sent away for that: it is asked again
-            log.warning("Whether streams may go on is not known", error=error.message)
+            log.warning("streams.not_checked", reason=error.message)
         else:
             self._refused = frozenset(one for one in watchers if not _may_watch(valid.get(one.token_id), one))
         finally:

@@ -138,11 +138,6 @@ def _use(context: Context, target: Target, instruction: Instruction, source: str
     )
 
 
-def _is_on(switch: str | None) -> bool:
-    """As the builder reads `--parents`, `--parents=TRUE`."""
-    return switch is not None and switch.lower() in ("", "true")
-
-
 def used_paths(found: Sequence[Use], targets: frozenset[int] | None = None) -> frozenset[str]:
     """Paths that any of these takes in; only those of the `targets` with these numbers where they are given."""
     return frozenset().union(*(use.paths for use in found if targets is None or use.target.index in targets))
