@@ -45,7 +45,15 @@ class OwnEngine:
             self._process.send_signal(signal.SIGTERM)
             self._process.wait(timeout=60)
         _ip("link", "del", self._bridge)
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self._unmount()
+        shutil.rmtree(self.folder)
+
+    def _unmount(self) -> None:
+        """What a killed engine, and BuildKit at its end, leave mounted: else gigabytes stay on the machine's disk."""
+        lines = Path("/proc/self/mounts").read_text().splitlines()
+        points = [line.split(" ")[1] for line in lines]
+        for point in sorted((point for point in points if point.startswith(f"{self.folder}/")), reverse=True):
+            subprocess.run(["umount", "--lazy", point], check=True)
 
     def start(self) -> None:
         """Returns when it answers."""
