@@ -79,7 +79,7 @@ def enqueue(
         if connection.begin == "BEGIN":
             # Of two that are queued at once, the later one must see the earlier. Other builds of it are not held up.
             connection.execute("SELECT 1 FROM projects WHERE id = ? FOR NO KEY UPDATE", (project_id,))
-        superseded = _supersede(connection, project_id, ref, now)
+        superseded = _supersede(connection, client_id, project_id, ref, now)
         rows = connection.execute(
             "INSERT INTO builds (client_id, project_id, status, profile, ref, options, attempt, priority, origin,"
             " created_by, builder, progress, timeout_seconds, task_id, created_at)"
@@ -106,12 +106,14 @@ def enqueue(
     return build_id, superseded
 
 
-def _supersede(connection: Connection, project_id: int, ref: str | None, now: str) -> list[int]:
+def _supersede(connection: Connection, client_id: int, project_id: int, ref: str | None, now: str) -> list[int]:
+    # The client is named for the index it leads to: the builds that a project has had are many, those that wait few.
     rows = connection.execute(
         "UPDATE builds SET status = 'canceled', error_code = 'superseded', completed_at = ?,"
         " error_message = 'A newer build of the same project and ref was queued'"
-        " WHERE project_id = ? AND status = 'queued' AND COALESCE(ref, '') = COALESCE(?, '') RETURNING id",
-        (now, project_id, ref),
+        " WHERE client_id = ? AND status = 'queued' AND project_id = ? AND COALESCE(ref, '') = COALESCE(?, '')"
+        " RETURNING id",
+        (now, client_id, project_id, ref),
     ).fetchall()
     for (build_id,) in rows:
         _tell(connection, build_id, "canceled", reason="superseded")

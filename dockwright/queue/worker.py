@@ -52,6 +52,7 @@ class Worker:
         self._limits = Limits(
             overall=settings.max_workers, client=settings.client_max_workers, builder=settings.builder_max_workers
         )
+        self._identity = identity()
         self._lock = threading.Lock()
         self._running: dict[int, Cancel] = {}
         self._owed: list[tuple[Claim, bool]] = []
@@ -78,7 +79,7 @@ class Worker:
         self.give_back_owed(own)
         if self._is_stopping or (self._has_lost_engine and not self._engine_answers()):
             return False
-        claim = queue.claim(own.connection, identity(), self._limits)
+        claim = queue.claim(own.connection, self._identity, self._limits)
         if claim is None:
             return False
         own.bus.written(claim.build_id)

@@ -16,7 +16,7 @@ import pytest
 from dockwright import settings as settings_module
 from dockwright.db import queue, schema
 from dockwright.db.build_rows import get_project
-from dockwright.db.connection import Connection, transaction
+from dockwright.db.connection import Connection, SqliteConnection, transaction
 from dockwright.db.journal import Journal
 from dockwright.db.queue import Claim, Limits, Reaper
 from dockwright.db.stored import timestamp
@@ -551,3 +551,14 @@ def test_the_queue_s_index_is_what_a_claim_reads(tmp_path: Path) -> None:
     assert "ix_builds_queue" in plan and "TEMP B-TREE" not in plan
     assert timestamp(0.5) == "1970-01-01 00:00:00.500000"
     db.close()
+
+
+def test_a_project_s_long_history_is_not_read_when_a_build_is_queued(db: Connection) -> None:
+    if not isinstance(db, SqliteConnection):
+        return  # its planner goes by what the table holds
+    statements: list[str] = []
+    db.set_trace_callback(statements.append)
+    _enqueue(db, 10)
+    (superseding,) = [sql for sql in statements if "superseded" in sql]
+    plan = json.dumps([tuple(row) for row in db.execute(f"EXPLAIN QUERY PLAN {superseding}").fetchall()])
+    assert "(client_id=? AND status=?)" in plan
