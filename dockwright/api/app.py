@@ -31,6 +31,7 @@ from dockwright.services.state import State
 ROUTERS = tuple(
     module.router
     for module in (
+        builds,  # the first that is looked through
         auth,
         clients,
         users,
@@ -38,7 +39,6 @@ ROUTERS = tuple(
         templates,
         projects,
         secrets,
-        builds,
         explain,
         streams,
         images,

@@ -19,6 +19,7 @@ from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
 from dockwright.api.fields import MAX_ID as MAX_ID  # noqa: PLC0414 - routes find it beside their caller
+from dockwright.api.one_thread import aside
 from dockwright.domain.roles import Role, is_at_least
 from dockwright.errors import CsrfTokenNeeded, NotAllowedError, SignInNeeded
 from dockwright.services import accounts, tokens
@@ -88,7 +89,7 @@ def address_of(connection: HTTPConnection) -> str | None:
     return connection.client.host if connection.client else None
 
 
-def signed_in(
+async def signed_in(
     connection: HTTPConnection,
     bearer: Annotated[str | None, Depends(_Bearer())],
     cookie: Annotated[str | None, Depends(_SessionCookie())],
@@ -98,6 +99,10 @@ def signed_in(
     ] = None,
 ) -> Caller:
     """Raises `SignInNeeded`, `CsrfTokenNeeded`, or `NotFound` for a client that the caller may not act for."""
+    return await aside(_sign_in, connection, bearer, cookie, client)
+
+
+def _sign_in(connection: HTTPConnection, bearer: str | None, cookie: str | None, client: int | None) -> Caller:
     base = base_state(connection)
     value = bearer or cookie
     identity = tokens.identify(base, value) if value else None

@@ -553,12 +553,17 @@ def test_the_queue_s_index_is_what_a_claim_reads(tmp_path: Path) -> None:
     db.close()
 
 
-def test_a_project_s_long_history_is_not_read_when_a_build_is_queued(db: Connection) -> None:
-    if not isinstance(db, SqliteConnection):
-        return  # its planner goes by what the table holds
+def test_a_project_s_long_history_is_not_read_when_a_build_is_queued(tmp_path: Path) -> None:
+    db = schema.connect(settings_module.load({"DOCKWRIGHT_HOME": str(tmp_path)}, tmp_path / "none"))
+    db.execute(
+        "INSERT INTO projects (id, client_id, name, slug, description, source, build, deploy, auto_build, created_at)"
+        " VALUES (10, 1, 'A', 'a', '', '{}', '{}', '{}', FALSE, '2026-01-01')"
+    )
     statements: list[str] = []
+    assert isinstance(db, SqliteConnection)
     db.set_trace_callback(statements.append)
     _enqueue(db, 10)
     (superseding,) = [sql for sql in statements if "superseded" in sql]
     plan = json.dumps([tuple(row) for row in db.execute(f"EXPLAIN QUERY PLAN {superseding}").fetchall()])
     assert "(client_id=? AND status=?)" in plan
+    db.close()

@@ -10,9 +10,10 @@ from pydantic import BaseModel, Field
 
 from dockwright.api.auth import Owner
 from dockwright.api.fields import Cursor, Limit
+from dockwright.api.one_thread import OneThreadRoute
 from dockwright.services import audit
 
-router = APIRouter(prefix="/audit", tags=["audit"])
+router = APIRouter(prefix="/audit", tags=["audit"], route_class=OneThreadRoute)
 
 
 class AuditEntryOut(BaseModel):

@@ -11,11 +11,12 @@ from pydantic import BaseModel, Field, SecretStr
 from dockwright.api import auth
 from dockwright.api.auth import SESSION_COOKIE, Viewer, csrf_token
 from dockwright.api.fields import Cursor, Email, Limit, Name, Password, RowId
+from dockwright.api.one_thread import OneThreadRoute
 from dockwright.domain.roles import Role
 from dockwright.services import accounts, sign_in, tokens
 from dockwright.services.sign_in import SignedIn
 
-router = APIRouter(prefix="/auth", tags=["auth"])
+router = APIRouter(prefix="/auth", tags=["auth"], route_class=OneThreadRoute)
 
 
 class Login(BaseModel):

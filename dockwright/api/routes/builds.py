@@ -9,6 +9,7 @@ from fastapi.responses import PlainTextResponse
 
 from dockwright.api.auth import Member, Owner, Viewer
 from dockwright.api.fields import MAX_ID, Cursor, Limit, RowId
+from dockwright.api.one_thread import OneThreadRoute
 from dockwright.api.schemas.builds import (
     Artifact,
     ArtifactList,
@@ -27,7 +28,7 @@ from dockwright.api.schemas.builds import (
 from dockwright.domain.transitions import FINISHED, Status
 from dockwright.services import audit, build_status, builds, cleanup, queueing
 
-router = APIRouter(prefix="/builds", tags=["builds"])
+router = APIRouter(prefix="/builds", tags=["builds"], route_class=OneThreadRoute)
 ArtifactName = Annotated[str, Path(max_length=500, pattern=r"^[^\x00]+$", examples=["Dockerfile"])]
 StatusFilter = Annotated[
     list[Status | Literal["completed"]] | None, Query(max_length=8, description="`completed` is every good end.")

@@ -9,10 +9,11 @@ from pydantic import BaseModel, Field
 
 from dockwright.api.auth import Admin, Viewer
 from dockwright.api.fields import Cursor, Limit, Name, RowId
+from dockwright.api.one_thread import OneThreadRoute
 from dockwright.api.routes.auth import ClientOut
 from dockwright.services import accounts
 
-router = APIRouter(prefix="/clients", tags=["clients"])
+router = APIRouter(prefix="/clients", tags=["clients"], route_class=OneThreadRoute)
 
 
 class ClientIn(BaseModel):

@@ -6,10 +6,11 @@ from fastapi import APIRouter
 
 from dockwright.api.auth import Viewer
 from dockwright.api.fields import RowId
+from dockwright.api.one_thread import OneThreadRoute
 from dockwright.api.schemas.explain import ExplanationOut
 from dockwright.services import explain
 
-router = APIRouter(prefix="/builds", tags=["builds"])
+router = APIRouter(prefix="/builds", tags=["builds"], route_class=OneThreadRoute)
 
 
 @router.get("/{build_id}/explain")

@@ -6,10 +6,11 @@ from fastapi import APIRouter
 
 from dockwright.api.auth import Member, Viewer
 from dockwright.api.fields import Called, RowId
+from dockwright.api.one_thread import OneThreadRoute
 from dockwright.api.schemas.products import ImageDetail, ImageOut, RemovedImage
 from dockwright.services import audit, images
 
-router = APIRouter(prefix="/images", tags=["images"])
+router = APIRouter(prefix="/images", tags=["images"], route_class=OneThreadRoute)
 
 
 @router.get("")

@@ -5,9 +5,10 @@ from __future__ import annotations
 from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
+from dockwright.api.one_thread import OneThreadRoute
 from dockwright.services import metrics
 
-router = APIRouter(tags=["system"])
+router = APIRouter(tags=["system"], route_class=OneThreadRoute)
 
 
 @router.get("/metrics", response_class=Response, summary="Figures for Prometheus")

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Query
 
 from dockwright.api.auth import Caller, Member, Viewer
 from dockwright.api.fields import Called, Cursor, Limit, RowId
+from dockwright.api.one_thread import OneThreadRoute
 from dockwright.api.schemas.products import (
     ChangedProduct,
     Deploy,
@@ -29,7 +30,7 @@ from dockwright.process import Cancel
 from dockwright.services import audit, product_settings, products, verify
 from dockwright.services.product_settings import NewProduct
 
-router = APIRouter(prefix="/products", tags=["products"])
+router = APIRouter(prefix="/products", tags=["products"], route_class=OneThreadRoute)
 Tail = Annotated[int, Query(ge=1, le=1000, description="Lines of each instance.")]
 log = structlog.get_logger()
 

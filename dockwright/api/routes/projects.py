@@ -10,6 +10,7 @@ from starlette.concurrency import run_in_threadpool
 
 from dockwright.api.auth import Member, Viewer
 from dockwright.api.fields import Called, Cursor, Limit, RowId
+from dockwright.api.one_thread import OneThreadRoute
 from dockwright.api.schemas.projects import (
     CreatedProject,
     ProjectChanges,
@@ -23,7 +24,7 @@ from dockwright.services import creation, projects
 from dockwright.services.projects import NewProject
 from dockwright.services.uploads import Incoming
 
-router = APIRouter(prefix="/projects", tags=["projects"])
+router = APIRouter(prefix="/projects", tags=["projects"], route_class=OneThreadRoute)
 ARCHIVE_TYPES = ("application/gzip", "application/x-gzip", "application/x-tar", "application/octet-stream")
 _ARCHIVE = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
 """Described by one type alone: makers of clients leave out a route of whose types they do not know one."""

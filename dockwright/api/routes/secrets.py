@@ -10,10 +10,11 @@ from pydantic import BaseModel, Field, SecretStr
 
 from dockwright.api.auth import Member, Owner, Viewer
 from dockwright.api.fields import Cursor, Limit, RowId
+from dockwright.api.one_thread import OneThreadRoute
 from dockwright.domain.redaction import MAX_BYTES, MIN_LENGTH
 from dockwright.services import secrets
 
-router = APIRouter(tags=["secrets"])
+router = APIRouter(tags=["secrets"], route_class=OneThreadRoute)
 SecretName = Annotated[
     str, Path(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,99}$", description="A name as environment variables have it.")
 ]

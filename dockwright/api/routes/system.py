@@ -5,10 +5,11 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from dockwright.api.auth import Viewer
+from dockwright.api.one_thread import OneThreadRoute
 from dockwright.api.schemas.system import SystemOut
 from dockwright.services import system
 
-router = APIRouter(tags=["system"])
+router = APIRouter(tags=["system"], route_class=OneThreadRoute)
 
 
 @router.get("/system")

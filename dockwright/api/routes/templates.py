@@ -7,10 +7,11 @@ from typing import Annotated
 from fastapi import APIRouter, Path
 
 from dockwright.api.auth import Viewer
+from dockwright.api.one_thread import OneThreadRoute
 from dockwright.api.schemas.system import TemplateDetail, TemplateList, TemplateSummary
 from dockwright.sources import template as templates
 
-router = APIRouter(prefix="/templates", tags=["templates"])
+router = APIRouter(prefix="/templates", tags=["templates"], route_class=OneThreadRoute)
 
 
 @router.get("")

@@ -9,10 +9,11 @@ from pydantic import BaseModel, Field
 
 from dockwright.api.auth import Owner
 from dockwright.api.fields import MAX_ID, Cursor, Email, Limit, Password, RowId
+from dockwright.api.one_thread import OneThreadRoute
 from dockwright.domain.roles import Role
 from dockwright.services import accounts
 
-router = APIRouter(prefix="/users", tags=["users"])
+router = APIRouter(prefix="/users", tags=["users"], route_class=OneThreadRoute)
 
 
 class UserIn(BaseModel):
