@@ -13,6 +13,9 @@ from typing import Any, NamedTuple, cast
 from dockwright.domain.transitions import FINISHED, Status
 from dockwright.services.state import State
 
+_json = json.JSONEncoder(separators=(",", ":")).encode
+"""Of one value at a time: a dictionary of them takes four times as long, and all of a log's lines go through here."""
+
 
 class WatchedEvent(NamedTuple):
     seq: int
@@ -75,9 +78,10 @@ class EventLog:
 def _document(
     seq: int, at: str, kind: str, stage: str | None, step: str | None, stream: str | None, text: str, data: str | None
 ) -> str:
-    event: dict[str, Any] = {"seq": seq, "at": _rfc3339(at), "kind": kind, "stage": stage, "step": step}
-    event |= {"stream": stream, "text": text, "data": None if data is None else json.loads(data)}
-    return json.dumps(event, separators=(",", ":"))
+    return (
+        f'{{"seq":{seq},"at":"{_rfc3339(at)}","kind":{_json(kind)},"stage":{_json(stage)},"step":{_json(step)}'
+        f',"stream":{_json(stream)},"text":{_json(text)},"data":{"null" if data is None else _json(json.loads(data))}}}'
+    )
 
 
 def _rfc3339(at: str) -> str:
