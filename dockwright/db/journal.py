@@ -7,6 +7,7 @@ nothing changed (110 ms); every other table but `docker_images` and `build_artif
 
 from __future__ import annotations
 
+import _thread
 import json
 import threading
 import time
@@ -66,16 +67,17 @@ class Journal:
         self._status: Status = "building"
         self._progress = _Progress()
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._beat, name=f"build-{build_id}-heartbeat", daemon=True)
+        self._has_ended = threading.Event()
 
     def __enter__(self) -> Journal:
         self._seq = last_seq(self._connection, self.build_id)
-        self._thread.start()
+        # A build begins meanwhile: `threading.Thread` would make it wait until the thread runs.
+        _thread.start_new_thread(self._run, ())
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stop.set()
-        self._thread.join()
+        self._has_ended.wait()
 
     def sink(self, event: Event) -> None:
         """Takes an event: keeps it for the next write, moves the status with the stage, and shows it to the watcher."""
@@ -180,6 +182,12 @@ class Journal:
         lost = LeaseLost(f"Build {self.build_id} was ended by another process", remedy="Start it again")
         self.cancel.set(lost)
         raise lost
+
+    def _run(self) -> None:
+        try:
+            self._beat()
+        finally:
+            self._has_ended.set()
 
     def _beat(self) -> None:
         beat_at = time.monotonic() + HEARTBEAT_SECONDS

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import suppress
+from queue import Empty, SimpleQueue
 
 import structlog
 
@@ -15,6 +17,9 @@ log = structlog.get_logger()
 
 POLL_SECONDS = 1.0
 """How long a build that another process queued may wait to be seen."""
+FIRST_SECONDS = 0.001
+"""How long whoever queues a build leaves the interpreter to the thread that begins it: of two threads that take turns
+both are late, and an answer can wait."""
 
 
 class EmbeddedQueue:
@@ -24,8 +29,7 @@ class EmbeddedQueue:
         self._state = state
         self.worker = Worker(state)
         self._reaper = ReaperThread(state)
-        self._wake = threading.Condition()
-        self._news = 0
+        self._news: SimpleQueue[None] = SimpleQueue()
         self._ended = False
         self._threads = [
             threading.Thread(target=self._work, name=f"worker-{number}", daemon=True)
@@ -41,9 +45,9 @@ class EmbeddedQueue:
         """Claims nothing more, and tells the builds that run to end. Waits for none of it."""
         self.worker.stop()
         self._reaper.end()
-        with self._wake:
-            self._ended = True
-            self._wake.notify_all()
+        self._ended = True
+        for _ in self._threads:
+            self._news.put(None)
 
     def stop(self) -> None:
         """Ends when every build that ran has been given back to the queue."""
@@ -54,15 +58,13 @@ class EmbeddedQueue:
         self._reaper.stop()
 
     def _notice(self, build_id: int) -> None:
-        with self._wake:
-            self._news += 1
-            self._wake.notify()
-        time.sleep(0.0001)  # the thread that was woken goes first: whoever called has only an answer to write
+        if self._news.qsize() < len(self._threads):  # else nobody sleeps
+            self._news.put(None)
+        time.sleep(FIRST_SECONDS)
 
     def _work(self) -> None:
         own = self._state.apart(self._state.client_id)
         while not self._ended:
-            seen = self._news
             try:
                 has_run = self.worker.run_next(own)
             except DockwrightError as error:
@@ -72,10 +74,9 @@ class EmbeddedQueue:
                 log.exception("worker.failed")
                 has_run = False
             if not has_run:
-                self._sleep(seen)
+                self._sleep()
         own.close()
 
-    def _sleep(self, seen: int) -> None:
-        with self._wake:
-            if not self._ended and self._news == seen:
-                self._wake.wait(POLL_SECONDS)
+    def _sleep(self) -> None:
+        with suppress(Empty):
+            self._news.get(timeout=POLL_SECONDS)
