@@ -14,8 +14,8 @@ from functools import cached_property
 from dockwright.services.event_log import WatchedEvent
 
 CHUNK_BYTES = 256 * 1024
-"""About how much goes into one write, at most: each costs a way through all of the server's layers. Of a client that does
-not read, the server keeps one that is being written, and the next."""
+"""About how much goes into one write, at most: each costs a way through all of the server's layers. Of a client that
+does not read, the server keeps one that is being written, and the next."""
 _BYTES_PER_EVENT = 400
 """What an event takes beside two copies of its document."""
 

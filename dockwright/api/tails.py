@@ -25,7 +25,7 @@ from dockwright.services.state import State
 LOOK_SECONDS = 0.5
 """How often a tail looks for events that nobody has told of, and a database that is away is asked again."""
 GATHER_SECONDS = 0.03
-"""How long a tail lets events come together, so that a chunk is worth its writes."""
+"""How long a tail rests after a look, so that a chunk is worth its writes. What comes after a silence does not wait."""
 KEEP_ALIVE_SECONDS = 15.0
 READ_EVENTS = 1000
 """How many events are read at once."""
@@ -119,10 +119,10 @@ class _Tail:
             self._tell()
 
     async def _more(self) -> None:
+        await asyncio.sleep(GATHER_SECONDS)
         with suppress(TimeoutError):
             async with asyncio.timeout(LOOK_SECONDS):
                 await self._poked.wait()
-            await asyncio.sleep(GATHER_SECONDS)
         self._poked.clear()
 
     async def _catch_up(self, head: Head) -> None:
