@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import IO
+from typing import IO, NoReturn
 
 from dockwright.errors import BuildTimeout, DockwrightError, Interrupted, ToolMissing
 
@@ -130,6 +130,43 @@ def run(
         if reader.error is not None:
             raise reader.error
     return subprocess.CompletedProcess(argv, child.returncode, b"".join(kept["stdout"]), b"".join(kept["stderr"]))
+
+
+class Fork:
+    """Work in a copy of this process, on a core of its own; its answer comes through a pipe.
+
+    Only before there are threads: what one of them holds at that moment, the copy would wait for for ever.
+    """
+
+    def __init__(self, work: Callable[[], bytes]) -> None:
+        self._pipe, writing = os.pipe()
+        self._pid = os.fork()
+        if self._pid == 0:
+            _answer(work, writing)
+        os.close(writing)
+
+    @property
+    def is_at_work(self) -> bool:
+        return not select.select([self._pipe], [], [], 0)[0]
+
+    def answer(self) -> bytes | None:
+        """None where the work failed: whoever asks does it himself, and meets the reason."""
+        with open(self._pipe, "rb") as pipe:
+            content = pipe.read()
+        _, status = os.waitpid(self._pid, 0)
+        return content if status == 0 else None
+
+
+def _answer(work: Callable[[], bytes], writing: int) -> NoReturn:
+    """Ends the copy at once, so that nothing that belongs to the process is closed or written twice."""
+    status = 1
+    try:
+        content = work()
+        with open(writing, "wb") as pipe:
+            pipe.write(content)
+        status = 0
+    finally:
+        os._exit(status)
 
 
 def _ending_with_us() -> tuple[str, ...]:

@@ -61,6 +61,9 @@ def build(
 
     Example: dockwright build ~/my-app --port 8080
     """
+    from dockwright.insight import ahead
+
+    ahead.begin(source)
     from dockwright.services.build import BuildOptions
 
     options = BuildOptions(

@@ -9,8 +9,11 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+import sys
 import time
 from array import array
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -27,6 +30,10 @@ A folder has 0 but for its path and mode: what else changes on it says nothing o
 
 _TYPE = 0o170000
 """The bits of st_mode that tell a file from a folder; `stat.S_ISDIR` and its like take a while for thousands."""
+_KINDS = "QQqqQ"
+"""Of the numbers of an entry, as `array` names them."""
+_NUMBER = 8
+"""Bytes of each."""
 RACY_NS = 50_000_000
 """A file touched this short a time before the walk may change again without its times telling."""
 RACY_WHOLE_SECONDS_NS = 2_000_000_000
@@ -35,32 +42,35 @@ RACY_WHOLE_SECONDS_NS = 2_000_000_000
 
 @dataclass(frozen=True)
 class Walk:
-    entries: tuple[Entry, ...]
-    """Sorted by path."""
+    columns: bytes
+    """All that was seen, as `pack` has it: a few large things rather than a hundred thousand small ones."""
     started_ns: int
     """Clock at its beginning, nanoseconds since the epoch."""
 
     @cached_property
+    def entries(self) -> tuple[Entry, ...]:
+        """Sorted by path."""
+        return tuple(zip(self._paths, *map(self._column, range(len(_KINDS))), strict=True))
+
+    @cached_property
     def files(self) -> int:
         """Files and links, folders not counted."""
-        return len([1 for entry in self.entries if entry[1] & _TYPE != stat.S_IFDIR])
+        return len([1 for mode in self._column(0) if mode & _TYPE != stat.S_IFDIR])
 
     @cached_property
     def bytes(self) -> int:
-        return sum([entry[2] for entry in self.entries if entry[1] & _TYPE == stat.S_IFREG])
+        each = zip(self._column(0), self._column(1), strict=True)
+        return sum([size for mode, size in each if mode & _TYPE == stat.S_IFREG])
 
     @cached_property
     def links(self) -> list[str]:
-        return [entry[0] for entry in self.entries if entry[1] & _TYPE == stat.S_IFLNK]
+        each = zip(self._paths, self._column(0), strict=True)
+        return [path for path, mode in each if mode & _TYPE == stat.S_IFLNK]
 
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 in hexadecimal over all that was seen. Trust an old one only where `is_racy` was false."""
-        # By columns, which are a few large things rather than a hundred thousand small ones.
-        paths, *numbers = zip(*self.entries, strict=True) if self.entries else ((),)
-        columns = [array(kind, column).tobytes() for kind, column in zip("QQqqQ", numbers, strict=False)]
-        text = "\0".join(paths).encode("utf-8", "surrogateescape")
-        return hashlib.sha256(b"".join([str(len(paths)).encode(), *columns, text])).hexdigest()
+        return hashlib.sha256(self.columns).hexdigest()
 
     @cached_property
     def racy(self) -> frozenset[str]:
@@ -76,6 +86,28 @@ class Walk:
     @property
     def is_racy(self) -> bool:
         return bool(self.racy)
+
+    @cached_property
+    def _count(self) -> int:
+        return int.from_bytes(self.columns[:_NUMBER], sys.byteorder)
+
+    def _column(self, place: int) -> array[int]:
+        width = _NUMBER * self._count
+        start = _NUMBER + place * width
+        return array(_KINDS[place], self.columns[start : start + width])
+
+    @cached_property
+    def _paths(self) -> list[str]:
+        text = self.columns[_NUMBER + len(_KINDS) * _NUMBER * self._count :]
+        return text.decode("utf-8", "surrogateescape").split("\0") if self._count else []
+
+
+def pack(entries: Sequence[Entry]) -> bytes:
+    """How many there are, then mode, size, mtime, ctime and inode of each as a column of numbers, then the paths."""
+    paths, *numbers = zip(*entries, strict=True) if entries else ((),)
+    columns = [array(kind, column).tobytes() for kind, column in zip(_KINDS, numbers, strict=False)]
+    text = "\0".join(paths).encode("utf-8", "surrogateescape")
+    return b"".join([len(paths).to_bytes(_NUMBER, sys.byteorder), *columns, text])
 
 
 def walk(root: Path | str, rules: Rules | None = None) -> Walk:
@@ -105,7 +137,7 @@ def walk(root: Path | str, rules: Rules | None = None) -> Walk:
             remedy="Give yourself the right to read it, or name it in .dockerignore",
         ) from error
     entries.sort()
-    return Walk(tuple(entries), started_ns)
+    return Walk(pack(entries), started_ns)
 
 
 def _walk_plain(base: str, rules: Rules, entries: list[Entry]) -> None:
@@ -114,7 +146,8 @@ def _walk_plain(base: str, rules: Rules, entries: list[Entry]) -> None:
     pending = [""]
     while pending:
         prefix = pending.pop()
-        with os.scandir(base + prefix) as found:
+        # By the folder's descriptor, from which the kernel has less of a way to each file.
+        with _opened(base + prefix) as folder, os.scandir(folder) as found:
             for item in found:
                 path = prefix + item.name
                 if excludes is not None and excludes(path):
@@ -128,6 +161,19 @@ def _walk_plain(base: str, rules: Rules, entries: list[Entry]) -> None:
                     entries.append(_socket(path, facts))
                 else:
                     entries.append((path, mode, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns, facts.st_ino))
+
+
+@contextmanager
+def _opened(folder: str) -> Iterator[int]:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield descriptor
+    except OSError as error:
+        # Of a file that is looked at from there only the name is known.
+        error.filename = os.path.join(folder, str(error.filename))
+        raise
+    finally:
+        os.close(descriptor)
 
 
 class _Sifting:

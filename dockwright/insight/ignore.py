@@ -49,6 +49,11 @@ class Rules:
         prefixes = [pattern.literal_prefix for pattern in self.patterns if pattern.is_exception]
         self._prefixes = None if None in prefixes else [f"{prefix}/" for prefix in prefixes]
 
+    @property
+    def lines(self) -> list[str]:
+        """What they say, which two that are the same have in common."""
+        return [f"{'!' * pattern.is_exception}{pattern.text}" for pattern in self.patterns]
+
     def may_hold_exceptions(self, folder: str) -> bool:
         """Whether something below a folder that is left out could be taken in again."""
         if not self.has_exceptions:

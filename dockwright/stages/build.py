@@ -15,11 +15,11 @@ from dockwright.domain.plan import SECRET_VARIABLE, Plan, Sent, ServicePlan, sec
 from dockwright.errors import BuildError, DiskFull, SourceChanged
 from dockwright.stages.base_images import tcp_ports
 from dockwright.stages.context import StageContext
-from dockwright.stages.explaining import Question
 
 if TYPE_CHECKING:
     from dockwright.docker.rawjson import LogLine, Vertex
     from dockwright.domain.explanation import Explanation
+    from dockwright.stages.explaining import Question
 
 CONTEXT_VERTEX = "[internal] load build context"
 
@@ -107,6 +107,7 @@ def _run_apart(ctx: StageContext, engine: Engine, plan: ServicePlan) -> tuple[st
 def _run(ctx: StageContext, engine: Engine, plan: ServicePlan) -> tuple[str, Explanation]:
     """The image's digest on the engine that builds it, and why its steps ran."""
     from dockwright.docker.buildx import Build
+    from dockwright.stages.explaining import Question
 
     folder = ctx.make_workspace(f"build-{plan.service}")
     build = Build(for_this_host(ctx, plan, folder), folder / "metadata.json", ctx.redact)

@@ -18,8 +18,8 @@ from dockwright.domain.builder import SHARED
 from dockwright.domain.plan import InputManifest, Plan, ServicePlan
 from dockwright.domain.source import Tree, url_without_credentials
 from dockwright.errors import ComposeFileWrong, NotFound
+from dockwright.insight import ahead, ignore
 from dockwright.insight import context as contexts
-from dockwright.insight import ignore
 from dockwright.sources import bounds
 from dockwright.stages.asked import SERVICE, asked_of, composition, host_platform, image_part
 from dockwright.stages.base_images import BaseImages, base_images
@@ -117,7 +117,7 @@ class Planner:
         self.staging = Staging(ctx.settings.home, self.request.client, self.request.project, self.service)
         self.named = named_contexts(ctx, self.service, self.asked.contexts, planned or {}, self.staging)
         self.platform = self.asked.platform or host_platform()
-        self.walk = contexts.walk(self.root, self.rules)
+        self.walk = ahead.walk(self.root, self.rules, meanwhile=self._read_what_was_sent)
         bounds.check_size(self.walk.files, self.walk.bytes, "The context")
         bounds.check_links(self.root, self.walk.links)
 
@@ -175,6 +175,12 @@ class Planner:
         from dockwright.insight import index
 
         return index.load(self.staging.index_file)
+
+    def _read_what_was_sent(self) -> None:
+        """A context whose walk takes is a large one, of which a part has changed more often than not."""
+        from dockwright.insight import inputs  # noqa: F401 - loading it takes as long as reading the index
+
+        _ = self._sent_before
 
     @cached_property
     def parsed(self) -> Dockerfile:
