@@ -23,6 +23,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -127,11 +128,10 @@ class Serving:
         ended = "SELECT 1 FROM builds WHERE id = ? AND completed_at IS NOT NULL"
         while self._database.execute(ended, (build,)).fetchone() is None:
             time.sleep(0.005)
-        at = (
-            "SELECT (julianday(at) - 2440587.5) * 86400.0 FROM build_events WHERE build_id = ? AND stage = 'fetch'"
-            " ORDER BY seq LIMIT 1"
-        )
-        return float(self._database.execute(at, (build,)).fetchone()[0]) - began
+        # To the microsecond, as it is stored: SQLite's own functions round to a millisecond.
+        started = "SELECT at FROM build_events WHERE build_id = ? AND stage = 'fetch' ORDER BY seq LIMIT 1"
+        (at,) = self._database.execute(started, (build,)).fetchone()
+        return datetime.fromisoformat(f"{at}+00:00").timestamp() - began
 
     def resident_megabytes(self) -> float:
         status = Path(f"/proc/{self.process.pid}/status").read_text()

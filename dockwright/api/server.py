@@ -89,6 +89,8 @@ class Server:
         # What is there by now stays: the collector need not look through all of it again while a request waits.
         gc.collect()
         gc.freeze()
+        # A command is over before the collector begins (`cli/__init__.py`). It would stop a server for 0.1 s each time.
+        gc.set_threshold(5000, 10, 10)
 
     def _queue(self) -> EmbeddedQueue | ReaperThread:
         """Where the workers are elsewhere, what is left of it here is to watch over them."""
