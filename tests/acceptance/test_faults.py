@@ -29,8 +29,8 @@ from dockwright.services import projects, queueing
 
 Folder = Callable[..., Path]
 
-RUNNABLE = tuple(name for name in STAGE_NAMES if name not in {"scan", "push"})
-"""Those that a template project without a registry goes through: the other two are skipped in no time."""
+WITH_A_TEST_OF_ITS_OWN = ("generate", "push")
+"""A folder's build without a registry does not go through these."""
 AS_SOMEBODY = ("-c", "user.name=Somebody", "-c", "user.email=somebody@localhost")
 
 
@@ -59,7 +59,7 @@ def asked(url: str) -> Iterator[list[str]]:
         thread.join()
 
 
-@pytest.mark.parametrize("stage", [name for name in RUNNABLE if name != "generate"])
+@pytest.mark.parametrize("stage", [name for name in STAGE_NAMES if name not in WITH_A_TEST_OF_ITS_OWN])
 def test_a_server_killed_in_a_stage(stage: str, home: Home, folder: Folder) -> None:
     """The first version serves all the while; the second is live in the end, deployed once."""
     root = folder("pages", PAGES)
