@@ -3,17 +3,20 @@
     python benchmarks/queue_speed.py [--builds 300] [--queued 10000] [--listed 100000]
 
 `dockwright` is the whole way of a user: `POST /api/v1/builds/queue` over HTTP, sign-in and all, until the first stage
-of the build starts, in `dockwright serve` with its embedded queue on SQLite. Celery and Huey, both on a Redis of their
-own, are asked for nothing but a call: from `delay` until the task's first line. Each has its worker in a process of its
-own, idle when the work comes; all take turns. Then: a claim with one build queued and with many, the list of builds of
+of the build starts, in `dockwright serve` with its embedded queue on SQLite; `the call alone` is what that route calls,
+in the process that has the queue. Celery and Huey, both on a Redis of their own, are asked for nothing but a call: from
+`delay` until the task's first line, by a worker in a process of its own. All are idle when the work comes, and take
+turns. Then: a claim with one build queued and with many, the list of builds of
 a small table and a large one, and the memory of an idle server.
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
 import http.client
 import json
+import logging
 import os
 import statistics
 import subprocess
@@ -27,6 +30,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import structlog
 from peers import Peer, free_port, running_redis
 
 from dockwright import settings as settings_module
@@ -59,8 +63,10 @@ def measure_start(stack: ExitStack, folder: Path, count: int) -> None:
     server = stack.enter_context(serving(folder / "home"))
     redis_url = stack.enter_context(running_redis(folder))
     peers = [stack.enter_context(Peer(name, redis_url, folder)) for name in ("celery", "huey")]
+    embedded = stack.enter_context(embedded_queue(folder / "embedded"))
     ways: dict[str, Callable[[], float]] = {
         "dockwright": server.start_one,
+        "the call alone": embedded.start_one,
         **{peer.name: peer.start_one for peer in peers},
     }
     taken: dict[str, list[float]] = {name: [] for name in ways}
@@ -125,13 +131,7 @@ class Serving:
         """Seconds from the call until the `fetch` stage started, by its event."""
         began = time.time()
         build = self.call("POST", "/builds/queue", {"project_id": self.project})["build_id"]
-        ended = "SELECT 1 FROM builds WHERE id = ? AND completed_at IS NOT NULL"
-        while self._database.execute(ended, (build,)).fetchone() is None:
-            time.sleep(0.005)
-        # To the microsecond, as it is stored: SQLite's own functions round to a millisecond.
-        started = "SELECT at FROM build_events WHERE build_id = ? AND stage = 'fetch' ORDER BY seq LIMIT 1"
-        (at,) = self._database.execute(started, (build,)).fetchone()
-        return datetime.fromisoformat(f"{at}+00:00").timestamp() - began
+        return first_stage_at(self._database, build) - began
 
     def resident_megabytes(self) -> float:
         status = Path(f"/proc/{self.process.pid}/status").read_text()
@@ -151,6 +151,65 @@ def serving(home: Path) -> Iterator[Serving]:
         yield server
     finally:
         server.stop()
+
+
+class Embedded:
+    """The queue of `serve`, in this process."""
+
+    def __init__(self, home: Path) -> None:
+        from dockwright.domain.source import FolderSource
+        from dockwright.queue.embedded import EmbeddedQueue
+        from dockwright.services import projects
+        from dockwright.services.state import State
+
+        structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
+        source = FolderSource(path=str(home / "empty"))
+        (home / "empty").mkdir(parents=True)
+        env = {"DOCKWRIGHT_HOME": str(home), "SOURCE_FOLDERS": str(home)}
+        self._state = State(settings_module.load(env, Path("none")))
+        self._database = schema.connect(self._state.settings)
+        self._project = projects.create_from_source(self._state, source, "empty", "empty")
+        self._queue = EmbeddedQueue(self._state)
+        self._queue.start()
+
+    def start_one(self) -> float:
+        from dockwright.services import queueing
+
+        began = time.time()
+        build = queueing.queue_build(self._state, self._project).build_id
+        return first_stage_at(self._database, build) - began
+
+    def stop(self) -> None:
+        self._queue.end()
+        self._queue.stop()
+        self._database.close()
+        self._state.close()
+
+
+@contextmanager
+def embedded_queue(home: Path) -> Iterator[Embedded]:
+    as_it_was = sys.getswitchinterval(), gc.get_threshold()
+    sys.setswitchinterval(0.0005)  # these as `serve` sets them
+    gc.set_threshold(5000, 10, 10)
+    embedded = Embedded(home)
+    gc.freeze()
+    try:
+        yield embedded
+    finally:
+        embedded.stop()
+        sys.setswitchinterval(as_it_was[0])
+        gc.set_threshold(*as_it_was[1])
+
+
+def first_stage_at(database: Connection, build: int) -> float:
+    """In seconds since the epoch. Waits until the build is over."""
+    ended = "SELECT 1 FROM builds WHERE id = ? AND completed_at IS NOT NULL"
+    while database.execute(ended, (build,)).fetchone() is None:
+        time.sleep(0.005)
+    # To the microsecond, as it is stored: SQLite's own functions round to a millisecond.
+    started = "SELECT at FROM build_events WHERE build_id = ? AND stage = 'fetch' ORDER BY seq LIMIT 1"
+    (at,) = database.execute(started, (build,)).fetchone()
+    return datetime.fromisoformat(f"{at}+00:00").timestamp()
 
 
 # --- a long queue, a long list --------------------------------------------------------------------------------------
