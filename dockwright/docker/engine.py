@@ -29,6 +29,7 @@ class Engine:
     def __init__(self, host: str | None = None) -> None:
         """`host` is unix:///path or tcp://address:port; none for DOCKER_HOST, else the usual socket."""
         self.host = host or os.environ.get("DOCKER_HOST") or wire.DEFAULT_HOST
+        self._info: Document | None = None
 
     # --- any call ------------------------------------------------------------------------------------------------
 
@@ -81,7 +82,10 @@ class Engine:
         return _object(self.request("GET", "/version"))
 
     def info(self) -> Document:
-        return _object(self.request("GET", "/info"))
+        """What the engine is; asked for once, since it takes 10 ms and more to tell while it builds."""
+        if self._info is None:
+            self._info = _object(self.request("GET", "/info"))
+        return self._info
 
     def df(self) -> Document:
         """What images, containers, volumes and the build cache take on disk."""
