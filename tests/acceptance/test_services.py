@@ -50,7 +50,7 @@ def services(document: Any) -> dict[str, Any]:
 
 
 def cat(image: str, path: str) -> str:
-    """Out of a container that is never started: how a busy engine hands on what a short one says is not the question."""
+    """Out of a container that is never started: how a busy engine hands on what a short one says is not asked."""
     container = _docker("create", "--network=none", image, "none").decode().strip()
     try:
         archive = _docker("cp", f"{container}:{path}", "-")
